@@ -1,0 +1,50 @@
+"""Verification attempts as they travel: many in one record, each under the same id on both topics."""
+
+from typing import Final, Literal
+from zlib import crc32
+
+import msgspec
+from msgspec import Struct
+
+from keyledger.contracts.verdict import Code
+
+MAX_RECORD_BYTES: Final = 256 * 1024
+RECORD_TYPE: Final = "AuthAttempts"
+
+Surface = Literal["verify", "management"]
+
+
+class AuthAttempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt, whatever its outcome. ``at`` is in microseconds.
+
+    ``organization_id`` is the key's, else that of the verifier's binding, else None: then it concerns the operator.
+    ``fingerprint`` stands for a token whose key is unknown: keyed, so that it cannot be searched for backwards.
+    """
+
+    id: str
+    at: int
+    node: str
+    surface: Surface
+    code: Code
+    source: str
+    organization_id: str | None = None
+    key_id: str | None = None
+    secret_id: str | None = None
+    fingerprint: str | None = None
+    environment: str | None = None
+    request_id: str | None = None
+    permission: str | None = None
+
+
+encode_attempts: Final = msgspec.json.Encoder().encode
+decode_attempts: Final = msgspec.json.Decoder(list[AuthAttempt]).decode
+
+
+def partition_of(text: str, partitions: int) -> int:
+    """Return the partition for a key id, fingerprint or source address: CRC-32 of its UTF-8 bytes, modulo."""
+    return crc32(text.encode()) % partitions
+
+
+def record_id(node: str, boot: str, partition: int, number: int) -> str:
+    """Return the CloudEvents id of a record. ``number`` counts 1, 2, 3 ... per node, boot and partition of a topic."""
+    return f"{node}.{boot}.{partition}.{number}"

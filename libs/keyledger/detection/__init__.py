@@ -1,0 +1,1 @@
+"""Rules over auth events: pure folds that say alerts."""

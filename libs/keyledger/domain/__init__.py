@@ -1,0 +1,1 @@
+"""Facts and decisions about keys, people, roles and organizations. No I/O, no clock, no randomness."""

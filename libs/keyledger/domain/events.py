@@ -1,0 +1,124 @@
+"""The facts. Each is past tense and immutable; when it happened and who did it stand in its envelope.
+
+A new field needs a default (additive); any other change needs a new schema version and an upcaster.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+Environment = Literal["dev", "staging", "prod"]
+KeyType = Literal["personal", "team", "service"]
+OwnerType = Literal["user", "team", "service"]
+Activation = Literal["now", "first-use"]
+RevocationReason = Literal["unspecified"]
+
+
+class Secret(Struct, frozen=True, kw_only=True):
+    """One secret of a key, as what is kept of it: a digest that names the master its pepper came from."""
+
+    id: str
+    digest: bytes
+    pepper: str
+    activates: Activation = "now"
+
+
+class SecretEnd(Struct, frozen=True, kw_only=True):
+    """An older secret and when it stops to work: at once (None), or at the end of its grace."""
+
+    id: str
+    ends_at: datetime | None = None
+
+
+class OrganizationCreated(Struct, frozen=True, kw_only=True):
+    """A tenant came to be. The operator's own organization sees what belongs to no other."""
+
+    organization_id: str
+    name: str
+    operator: bool = False
+
+
+class RoleDefined(Struct, frozen=True, kw_only=True):
+    """A role allows ``permissions`` (``resource:action``, ``*`` on either side) and may hand out ``grants``."""
+
+    organization_id: str
+    role: str
+    name: str
+    permissions: tuple[str, ...]
+    grants: tuple[str, ...]
+    builtin: bool = False
+
+
+class UserCreated(Struct, frozen=True, kw_only=True):
+    """A user, by an opaque id: people's names and addresses stand in the erasable profiles, never here."""
+
+    organization_id: str
+    user_id: str
+    roles: tuple[str, ...]
+
+
+class TeamCreated(Struct, frozen=True, kw_only=True):
+    """A team, which may own keys."""
+
+    organization_id: str
+    team_id: str
+    name: str
+
+
+class ServiceAccountCreated(Struct, frozen=True, kw_only=True):
+    """A service account: the owner of keys that no person holds."""
+
+    organization_id: str
+    service_account_id: str
+    name: str
+    description: str = ""
+
+
+class KeyCreated(Struct, frozen=True, kw_only=True):
+    """A key with its first secret. Without a role it has its owner's, whatever that is at the moment of use."""
+
+    organization_id: str
+    key_id: str
+    type: KeyType
+    owner_type: OwnerType
+    owner_id: str
+    name: str
+    description: str
+    role: str | None
+    environment: Environment
+    expires_at: datetime | None
+    secret: Secret
+
+
+class KeyRotated(Struct, frozen=True, kw_only=True):
+    """A key has a new secret; ``ended`` says what becomes of the older ones."""
+
+    organization_id: str
+    key_id: str
+    secret: Secret
+    ended: tuple[SecretEnd, ...]
+
+
+class KeyUpdated(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Some of a key's properties changed; what is absent stayed as it was."""
+
+    organization_id: str
+    key_id: str
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    role: str | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+
+
+class KeyRevoked(Struct, frozen=True, kw_only=True):
+    """A key is over, for ever."""
+
+    organization_id: str
+    key_id: str
+    reason: RevocationReason = "unspecified"
+
+
+KeyEvent = KeyCreated | KeyRotated | KeyUpdated | KeyRevoked
+OwnerEvent = UserCreated | TeamCreated | ServiceAccountCreated
+Event = OrganizationCreated | RoleDefined | OwnerEvent | KeyEvent

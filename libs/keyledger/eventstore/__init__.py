@@ -1,0 +1,1 @@
+"""The ledger: one append-only, totally ordered table of events, on Postgres or SQLite."""

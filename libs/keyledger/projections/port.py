@@ -1,0 +1,62 @@
+"""What a read model offers to the runner: one transaction with rows, their versions and the checkpoint."""
+
+from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from keyledger.contracts.envelope import FIRST_PREV_HASH, Fact
+
+Row = TypeVar("Row")
+
+
+class Checkpoint(Struct, frozen=True):
+    """How far a read model is: the last position applied, its hash, and the log offset to read next."""
+
+    store: str = ""
+    position: int = 0
+    hash: bytes = FIRST_PREV_HASH
+    next_offset: int = 0
+
+
+class Versioned(Struct, Generic[Row], frozen=True):
+    """A row and the version of its stream that it reflects. ``row`` None: a fold made it vanish; the guard stays."""
+
+    version: int
+    row: Row | None
+
+
+class Rows(Protocol[Row]):
+    """One open transaction of a read model."""
+
+    async def load(self, streams: Collection[str]) -> dict[str, Versioned[Row]]:
+        """Return the rows that exist."""
+        ...
+
+    async def save(self, changed: Mapping[str, Versioned[Row]]) -> None: ...
+
+    async def move_checkpoint(self, *, expected: Checkpoint, new: Checkpoint) -> None:
+        """Set the checkpoint of this name and generation. Raises ``eventstore.port.CheckpointMoved`` if it is not at ``expected``."""
+        ...
+
+
+class ReadModel(Protocol[Row]):
+    """A database of one projection's generation."""
+
+    async def checkpoint(self) -> Checkpoint: ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Rows[Row]]:
+        """Commit on a clean exit, else roll back everything."""
+        ...
+
+
+class Projection(Protocol[Row]):
+    """A pure fold: what one stream's events make of its row."""
+
+    name: str
+    generation: int
+
+    def project(self, row: Row | None, fact: Fact) -> Row | None:
+        """Return the row after this fact. May not refuse: an exception stops the projection."""
+        ...

@@ -1,0 +1,1 @@
+"""What every HTTP service shares: problems, idempotency, position tokens, authentication, health."""
