@@ -1,0 +1,255 @@
+"""A key's life: created, rotated, changed, revoked."""
+
+from datetime import datetime
+from typing import assert_never
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from keyledger.domain.events import (
+    Environment,
+    KeyCreated,
+    KeyEvent,
+    KeyRevoked,
+    KeyRotated,
+    KeyType,
+    KeyUpdated,
+    OwnerType,
+    RevocationReason,
+    Secret,
+    SecretEnd,
+)
+
+
+class Absent(Struct, frozen=True):
+    """There never was such a key."""
+
+
+class LiveSecret(Struct, frozen=True):
+    """A secret that works until ``ends_at`` (None: until something else ends it)."""
+
+    secret: Secret
+    ends_at: datetime | None = None
+
+
+class Active(Struct, frozen=True, kw_only=True):
+    """A key that has not been revoked. It may have expired: that is a matter of the clock, not of a fact."""
+
+    organization_id: str
+    key_id: str
+    type: KeyType
+    owner_type: OwnerType
+    owner_id: str
+    name: str
+    description: str
+    role: str | None
+    environment: Environment
+    expires_at: datetime | None
+    secrets: tuple[LiveSecret, ...]
+
+
+class Revoked(Struct, frozen=True):
+    """A key that is over, as it was when it ended."""
+
+    last: Active
+    reason: RevocationReason
+
+
+Key = Absent | Active | Revoked
+
+
+class CreateKey(Struct, frozen=True, kw_only=True):
+    """Make a key. ``owner_type`` follows from the type: personal keys belong to users."""
+
+    organization_id: str
+    key_id: str
+    type: KeyType
+    owner_id: str
+    name: str
+    description: str
+    role: str | None
+    environment: Environment
+    expires_at: datetime | None
+    secret: Secret
+    at: datetime
+
+
+class RotateKey(Struct, frozen=True):
+    """Give the key a new secret; the old ones die at once."""
+
+    key_id: str
+    secret: Secret
+
+
+class UpdateKey(Struct, frozen=True, kw_only=True):
+    """Change what is given; leave what is not."""
+
+    key_id: str
+    at: datetime
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    role: str | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+
+
+class RevokeKey(Struct, frozen=True):
+    """End the key, for ever."""
+
+    key_id: str
+    reason: RevocationReason = "unspecified"
+
+
+KeyCommand = CreateKey | RotateKey | UpdateKey | RevokeKey
+
+
+class KeyNotFound(Exception):
+    """No such key, or none any more."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no key {key_id}")
+        self.key_id = key_id
+
+
+class KeyRefused(Exception):
+    """A command that cannot be carried out as it is. ``field`` names what to change."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field, self.why = field, why
+
+
+OWNER_TYPES: dict[KeyType, OwnerType] = {"personal": "user", "team": "team", "service": "service"}
+
+
+def decide(key: Key, command: KeyCommand) -> list[KeyEvent]:
+    """Say what happens. A command that would change nothing has no event."""
+    match command:
+        case CreateKey():
+            return _create(key, command)
+        case RotateKey():
+            return _rotate(_living(key, command.key_id), command)
+        case UpdateKey():
+            return _update(_living(key, command.key_id), command)
+        case RevokeKey():
+            living = _living(key, command.key_id)
+            return [
+                KeyRevoked(organization_id=living.organization_id, key_id=command.key_id, reason=command.reason),
+            ]
+        case _:
+            assert_never(command)
+
+
+def _living(key: Key, key_id: str) -> Active:
+    match key:
+        case Active():
+            return key
+        case Absent() | Revoked():
+            raise KeyNotFound(key_id)
+        case _:
+            assert_never(key)
+
+
+def _create(key: Key, command: CreateKey) -> list[KeyEvent]:
+    if not isinstance(key, Absent):
+        raise KeyRefused("id", f"{command.key_id} exists already")
+    if command.role is None and command.type != "personal":
+        raise KeyRefused("role", f"a {command.type} key needs a role: only a personal key can have its owner's")
+    _must_be_ahead(command.expires_at, command.at)
+    return [
+        KeyCreated(
+            organization_id=command.organization_id,
+            key_id=command.key_id,
+            type=command.type,
+            owner_type=OWNER_TYPES[command.type],
+            owner_id=command.owner_id,
+            name=command.name,
+            description=command.description,
+            role=command.role,
+            environment=command.environment,
+            expires_at=command.expires_at,
+            secret=command.secret,
+        ),
+    ]
+
+
+def _rotate(key: Active, command: RotateKey) -> list[KeyEvent]:
+    return [
+        KeyRotated(
+            organization_id=key.organization_id,
+            key_id=key.key_id,
+            secret=command.secret,
+            ended=tuple(SecretEnd(id=live.secret.id) for live in key.secrets),
+        ),
+    ]
+
+
+def _update(key: Active, command: UpdateKey) -> list[KeyEvent]:
+    if command.role is None and key.type != "personal":
+        raise KeyRefused("role", f"a {key.type} key needs a role: only a personal key can have its owner's")
+    asked = {field: getattr(command, field) for field in ("name", "description", "role", "expires_at")}
+    changes = {field: new for field, new in asked.items() if new is not UNSET and new != getattr(key, field)}
+    if "expires_at" in changes:
+        _must_be_ahead(changes["expires_at"], command.at)
+    if not changes:
+        return []
+    return [KeyUpdated(organization_id=key.organization_id, key_id=key.key_id, **changes)]
+
+
+def _must_be_ahead(expires_at: datetime | None, at: datetime) -> None:
+    if expires_at is not None and expires_at <= at:
+        raise KeyRefused("expires_at", "the expiry must lie in the future; to end a key now, delete it")
+
+
+def evolve(key: Key, event: KeyEvent) -> Key:
+    """Return the key after the event. The events of one key come in order, the first is KeyCreated."""
+    match event:
+        case KeyCreated():
+            return Active(
+                organization_id=event.organization_id,
+                key_id=event.key_id,
+                type=event.type,
+                owner_type=event.owner_type,
+                owner_id=event.owner_id,
+                name=event.name,
+                description=event.description,
+                role=event.role,
+                environment=event.environment,
+                expires_at=event.expires_at,
+                secrets=(LiveSecret(event.secret),),
+            )
+        case KeyRotated():
+            return replace(_active(key), secrets=after_rotation(_active(key).secrets, event))
+        case KeyUpdated():
+            return replace(_active(key), **changes_of(event))
+        case KeyRevoked():
+            return Revoked(_active(key), event.reason)
+        case _:
+            assert_never(event)
+
+
+def after_rotation(secrets: tuple[LiveSecret, ...], event: KeyRotated) -> tuple[LiveSecret, ...]:
+    """Return the live secrets: the new one first, then those that still have a grace."""
+    ends = {end.id: end.ends_at for end in event.ended}
+    kept = (replace(live, ends_at=ends.get(live.secret.id, live.ends_at)) for live in secrets)
+    dead = {id_ for id_, ends_at in ends.items() if ends_at is None}
+    return (LiveSecret(event.secret), *(live for live in kept if live.secret.id not in dead))
+
+
+def changes_of(event: KeyUpdated) -> dict[str, str | datetime | None]:
+    """Return the fields that the event sets, by name."""
+    fields = {field: getattr(event, field) for field in ("name", "description", "role", "expires_at")}
+    return {field: new for field, new in fields.items() if new is not UNSET}
+
+
+def _active(key: Key) -> Active:
+    if not isinstance(key, Active):
+        raise TypeError(f"an event on a key that is {type(key).__name__}: its stream is out of order")
+    return key
+
+
+def fold(events: list[KeyEvent]) -> Key:
+    """Return the key that these events, all of one stream, make."""
+    key: Key = Absent()
+    for event in events:
+        key = evolve(key, event)
+    return key

@@ -1,0 +1,106 @@
+"""Settings: environment variables ``KEYLEDGER_*``; each secret also as ``KEYLEDGER_*_FILE``."""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from keyledger.domain.events import Environment
+
+PREFIX = "KEYLEDGER_"
+FOR_TESTS = "KEYLEDGER_TEST_"
+SECRETS = ("DATABASE_URL", "DIRECTORY_DATABASE_URL", "ALERTS_DATABASE_URL", "PEPPER", "KAFKA_PASSWORD")
+
+
+class InvalidSettings(Exception):
+    """One line that says which setting is wrong and how."""
+
+
+class Settings(BaseModel):
+    """Everything that an operator may set. Defaults make the embedded profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8700, ge=1, le=65535)
+    data_dir: Path = Path(".keyledger")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    database_url: SecretStr | None = None
+    """The ledger: ``postgresql://...``; without it ``ledger.db`` in the data folder."""
+    directory_database_url: SecretStr | None = None
+    """The directory's read model; without it the ledger's server (schema ``directory``) or ``directory.db``."""
+    alerts_database_url: SecretStr | None = None
+    """The alerts' read model; without it the ledger's server (schema ``anomalies``) or ``alerts.db``."""
+
+    kafka_bootstrap: str | None = None
+    """``host:port,host:port``; without it ``log.db`` in the data folder."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: Path | None = None
+
+    pepper: SecretStr | None = None
+    """Masters, hexadecimal, 32 bytes each, the newest first, separated by commas; without it ``pepper`` in the data
+    folder, made at the first start."""
+
+    node: str = Field(default="local", pattern=r"^[A-Za-z0-9-]{1,64}$")
+    """The name of this verifier node, unique in the fleet."""
+    verifier_organizations: tuple[str, ...] = ()
+    verifier_environments: tuple[Environment, ...] = ("dev", "staging", "prod")
+    on_stale: Literal["refuse", "allow"] = "refuse"
+    max_staleness_seconds: float = Field(default=10, gt=0)
+    clock_skew_seconds: float = Field(default=1, ge=0)
+    index_size_mb: int = Field(default=1024, ge=16)
+    """The largest size of the verification index; the file grows only as it fills."""
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks whose ``X-Forwarded-For`` is believed; nobody's by default."""
+    shutdown_seconds: float = Field(default=20, gt=0)
+
+    @field_validator("verifier_organizations", "verifier_environments", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        InvalidSettings: one line, naming the variable and what is wrong, never a value that may be secret.
+    """
+    ours = {name: text for name, text in environ.items() if name.startswith(PREFIX) and not name.startswith(FOR_TESTS)}
+    unknown = sorted(name for name in ours if not _is_known(name))
+    if unknown:
+        raise InvalidSettings(f"{unknown[0]}: there is no such setting")
+    values = {name.removeprefix(PREFIX).lower(): text for name, text in ours.items()}
+    for secret in SECRETS:
+        path = values.pop(f"{secret.lower()}_file", None)
+        if path is not None:
+            values[secret.lower()] = _read_secret(f"{PREFIX}{secret}_FILE", path)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise InvalidSettings(f"{name}: {first['msg']}") from None
+
+
+def _is_known(name: str) -> bool:
+    field = name.removeprefix(PREFIX)
+    return field.lower() in Settings.model_fields or (
+        field.endswith("_FILE") and field.removesuffix("_FILE") in SECRETS
+    )
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidSettings(f"{variable}: {error.strerror or error}") from None
