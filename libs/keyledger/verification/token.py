@@ -55,4 +55,4 @@ def parse(text: str, *, brand: str = BRAND) -> Token | None:
     brand_, environment, digits, secret, check = match.groups()
     if brand_ != brand or encode_base62(crc32(text[:-_CRC_DIGITS].encode()), _CRC_DIGITS) != check:
         return None
-    return Token(cast(Environment, environment), f"key_{digits}", secret.encode())
+    return Token(cast("Environment", environment), f"key_{digits}", secret.encode())

@@ -1,0 +1,25 @@
+"""``If-Match``: a change that is made only to the version that its author saw."""
+
+from typing import Annotated
+
+from fastapi import Header
+
+from keyledger.web.problems import Problem
+
+IfMatch = Annotated[
+    str | None,
+    Header(alias="If-Match", description='The `ETag` you saw, such as `"3"`: 412 if it has changed since.'),
+]
+
+
+def etag(version: int) -> str:
+    """Return the strong ETag of a version."""
+    return f'"{version}"'
+
+
+def check_if_match(if_match: str | None, version: int) -> None:
+    """Refuse with 412 unless the header is absent, ``*`` or lists this version (RFC 9110, 13.1.1)."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    if etag(version) not in {part.strip() for part in if_match.split(",")}:
+        raise Problem("precondition-failed", f"it is at version {etag(version)} now; read it again")
