@@ -48,7 +48,21 @@ def test_resends_do_not_matter(attempts: list[AuthAttempt], cuts: list[int], aga
     assert fold(renumbered)[0] == fold(once)[0]
 
 
-@given(ATTEMPTS, st.lists(st.integers(0, 10**6), max_size=10), st.data())
+DENSE = st.lists(
+    st.builds(
+        attempt,
+        st.integers(0, 10**9),
+        st.integers(0, 30 * MINUTE),
+        source=st.sampled_from(["192.0.2.1", "192.0.2.2"]),
+    ),
+    min_size=3,
+    max_size=30,
+    unique_by=lambda each: each.id,
+)
+"""Only failures of two scopes: nearly every example holds a burst, or almost one."""
+
+
+@given(DENSE, st.lists(st.integers(0, 10**6), max_size=10), st.data())
 def test_a_crash_between_two_writes_of_a_record_changes_no_alert(
     attempts: list[AuthAttempt], cuts: list[int], data: st.DataObject
 ) -> None:
@@ -121,3 +135,10 @@ def test_what_is_no_record_of_attempts_is_refused_with_its_place(change: dict[st
     broken = msgspec.structs.replace(record([attempt(1, 1)], number=1, offset=42), **change)
     with pytest.raises(MalformedRecord, match="offset 42"):
         read_attempts(broken)
+
+
+def test_the_senders_entry_is_written_last() -> None:
+    """A crash after it alone would make the replay skip failures that no scope has folded, and miss the burst."""
+    failing = [attempt(n, n) for n in range(5)]
+    observed = observe_record(read_attempts(record(failing, number=1, offset=0)), {})
+    assert [key.split("/")[1] for key in observed.entries] == ["burst", "sender"]
