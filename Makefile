@@ -1,0 +1,59 @@
+# What a person does with this project. `make` alone shows the list.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help run test check lint format cluster cluster-down bench schemas lock servers
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+run: $(INSTALLED) ## Start Keyledger in one process on http://127.0.0.1:8700
+	@exec $(BIN)/keyledger serve
+
+test: $(INSTALLED) servers check ## Run every test, on real Kafka and Postgres
+	$(BIN)/pytest -n 2 --dist loadgroup tests
+
+check: $(INSTALLED) lint ## Lint, types, import contracts and unit tests, in under a minute
+	$(BIN)/pytest -q tests/unit tests/architecture
+
+lint: $(INSTALLED) ## Lint, formatting, types and import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+cluster: $(INSTALLED) servers ## Start Kafka, Postgres, nginx and a process per service on http://127.0.0.1:8700
+	$(BIN)/python -m infra.local up
+
+cluster-down: $(INSTALLED) ## Stop what `make cluster` started
+	$(BIN)/python -m infra.local down
+
+bench: $(INSTALLED) servers ## Measure, against a ceiling in the same run
+	$(BIN)/python -m tests.benchmarks
+
+schemas: $(INSTALLED) ## Write schemas/ from the code
+	$(BIN)/python -m keyledger_standalone.schemas schemas
+
+servers:
+	@infra/install-debian.sh
+
+lock: $(INSTALLED) ## Pin the newest allowed version of every dependency, by hash
+	$(BIN)/uv pip compile --upgrade --python-version 3.11 --universal --extra server --group dev --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@echo "Making the environment in .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Keyledger needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv .venv
+	@echo "Installing the pinned packages of requirements.lock"
+	@$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements.lock | grep --line-buffered '^Collecting' || true
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-build-isolation --no-deps -e .
+	@touch $@
