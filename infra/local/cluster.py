@@ -1,0 +1,184 @@
+"""The distributed profile on one machine: Kafka, Postgres, a process per service, and nginx in front."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local.gateway import GatewayRoute, render_gateway
+from infra.local.kafka import start_kafka
+from infra.local.nginx import answers, start_nginx
+from infra.local.ports import LOOPBACK
+from infra.local.postgres import start_postgres
+from infra.local.processes import Process, ServerFailed, run, spawn, wait_until_ready
+from infra.local.state import ClusterState, exclusive
+from infra.local.templates import PROJECT
+
+PUBLIC_PORT = 8700
+SERVICES = ("commands", "relay", "directory", "verification", "anomalies")
+READY_SECONDS = 90.0
+ONE_SHOTS = ("migrate", "topics", "bootstrap")
+OPENAPI = PROJECT / "schemas" / "openapi" / "openapi.json"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where one cluster lives: its folder, its ports and, once it was started, its processes."""
+
+    folder: Path
+    public_port: int = PUBLIC_PORT
+
+    @property
+    def url(self) -> str:
+        """The one public origin."""
+        return f"http://{LOOPBACK}:{self.public_port}"
+
+    @property
+    def service_ports(self) -> dict[str, int]:
+        """Each service's own loopback port: those after the public one."""
+        return {name: self.public_port + n for n, name in enumerate(SERVICES, start=1)}
+
+    @property
+    def kafka_port(self) -> int:
+        """Kafka's, and after it the controller's."""
+        return self.public_port + 10
+
+    @property
+    def postgres_port(self) -> int:
+        """Postgres's port."""
+        return self.public_port + 12
+
+    @property
+    def state(self) -> ClusterState:
+        """What was started."""
+        return ClusterState(self.folder / "state.json")
+
+
+def cluster_from_environment(environment: Mapping[str, str] = os.environ) -> Cluster:
+    """Return the cluster below `KEYLEDGER_DATA_DIR` (`.keyledger`) at `KEYLEDGER_PORT` (8700).
+
+    It has a folder of its own there, so that it and `make run` do not mistake each other's files for theirs.
+    """
+    data = Path(environment.get("KEYLEDGER_DATA_DIR") or PROJECT / ".keyledger")
+    port = int(environment.get("KEYLEDGER_PORT") or PUBLIC_PORT)
+    return Cluster(folder=data.resolve() / "cluster", public_port=port)
+
+
+def cluster_up(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> bool:
+    """Start everything that is not running and return once every `/readyz` answers 200.
+
+    Returns:
+        True when it was started, False when it ran already and nothing was changed.
+
+    Raises:
+        ServerFailed: A process did not come up (its log's end is in the message); what was started is stopped. Or
+            the cluster runs in part, and nothing was changed.
+    """
+    with exclusive(cluster.folder / "lock"):
+        known = cluster.state.processes()
+        gone = [process.name for process in known if not process.is_running()]
+        if known and not gone:
+            return False
+        if known and len(gone) < len(known):
+            raise ServerFailed(f"the cluster runs without {', '.join(gone)}: take it down first (make cluster-down)")
+        for process in known:  # a reboot took all of them
+            cluster.state.remove(process)
+        try:
+            _start(cluster, routes, say)
+        except BaseException:
+            say("it failed: stopping what was started")
+            _stop(cluster, say)
+            raise
+    return True
+
+
+def cluster_down(cluster: Cluster, say: Say) -> bool:
+    """Stop everything that was started, last first. The data stays.
+
+    Returns:
+        False when there was nothing to stop.
+    """
+    with exclusive(cluster.folder / "lock"):
+        return _stop(cluster, say)
+
+
+def _stop(cluster: Cluster, say: Say) -> bool:
+    processes = cluster.state.processes()
+    for process in reversed(processes):
+        was = "stopped" if process.stop() else "was gone"
+        cluster.state.remove(process)
+        say(f"  {process.name} {was} ({process.pid})")
+    return bool(processes)
+
+
+def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
+    say("Kafka ...")
+    keep = cluster.state.add
+    port = cluster.kafka_port
+    kafka = start_kafka(cluster.folder / "kafka", port, controller_port=port + 1, started=keep)
+    say(f"  at {kafka.bootstrap} ({kafka.pid})")
+    say("Postgres ...")
+    postgres = start_postgres(cluster.folder / "postgres", cluster.postgres_port, started=keep)
+    say(f"  at {LOOPBACK}:{cluster.postgres_port} ({postgres.pid})")
+    shared = {
+        **os.environ,
+        "KEYLEDGER_DATA_DIR": str(cluster.folder),
+        "KEYLEDGER_DATABASE_URL": postgres.url,
+        "KEYLEDGER_KAFKA_BOOTSTRAP": kafka.bootstrap,
+        "KEYLEDGER_TRUSTED_PROXIES": f"{LOOPBACK}/32",
+    }
+    shared.pop("KEYLEDGER_PORT", None)
+    _prepare(cluster, shared, say)
+    _start_services(cluster, shared, say)
+    say("nginx ...")
+    _start_gateway(cluster, routes, say)
+    say(f"ready: {cluster.url}   first key: {cluster.folder / 'root.key'}")
+
+
+def _prepare(cluster: Cluster, environment: Mapping[str, str], say: Say) -> None:
+    """Schema, topics and the first organization: each a command that changes nothing the second time."""
+    program = str(Path(sys.executable).parent / "keyledger")
+    for command in ONE_SHOTS:
+        say(f"keyledger {command} ...")
+        run(f"keyledger {command}", [program, command], log=_log(cluster, command), environment=environment)
+
+
+def _start_services(cluster: Cluster, shared: Mapping[str, str], say: Say) -> None:
+    started: dict[Process, int] = {}
+    for name, port in cluster.service_ports.items():
+        environment = {**shared, "KEYLEDGER_PORT": str(port), "KEYLEDGER_NODE": f"{name}-1"}
+        command = [sys.executable, "-m", f"keyledger_{name}"]
+        process = spawn(name, command, log=_log(cluster, name), environment=environment)
+        cluster.state.add(process)
+        started[process] = port
+        say(f"{name} ... at {LOOPBACK}:{port} ({process.pid})")
+    # All are started before the first is waited for: readiness of one may need another.
+    for process, port in started.items():
+        wait_until_ready(process, lambda at=port: answers(at, "/readyz", status=200), deadline_seconds=READY_SECONDS)  # type: ignore[misc]
+        say(f"  {process.name} is ready")
+
+
+def _start_gateway(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
+    documents = (OPENAPI,) if OPENAPI.exists() else ()
+
+    def configuration(port: int) -> str:
+        return render_gateway(routes, cluster.service_ports, port=port, openapi=Path(OPENAPI.name))
+
+    nginx = start_nginx(
+        cluster.folder / "nginx",
+        configuration,
+        cluster.public_port,
+        documents=documents,
+        started=cluster.state.add,
+    )
+    wait_until_ready(
+        nginx.process, lambda: answers(cluster.public_port, "/readyz", status=200), deadline_seconds=READY_SECONDS
+    )
+    say(f"  at {nginx.url} ({nginx.pid})")
+
+
+def _log(cluster: Cluster, name: str) -> Path:
+    return cluster.folder / "logs" / f"{name}.log"

@@ -1,0 +1,92 @@
+"""Fixtures and hooks: the environment's URL, else Docker, else natively, else skip with the reason."""
+
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.providers.run import NoServerError, ServerName, TestRun, reachable_folder
+
+_RUN = pytest.StashKey[TestRun]()
+_WORKER_INPUT = "keyledger_test_run"
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """A server with a user who may make databases. Shared by the whole run: use `postgres_database` to write."""
+    return os.environ.get("KEYLEDGER_TEST_POSTGRES_URL") or _address(request.config, "postgres")
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
+    """A broker (`host:port`). Shared by the whole run: give topics and groups names of their own."""
+    return os.environ.get("KEYLEDGER_TEST_KAFKA_BOOTSTRAP") or _address(request.config, "kafka")
+
+
+@pytest.fixture
+async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of an empty database for this test alone, dropped afterwards whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    await _execute(postgres_url, f'CREATE DATABASE "{name}"')
+    try:
+        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    finally:
+        await _execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def server_folder() -> Iterator[Path]:
+    """A folder for a server that a test starts itself; `tmp_path` is closed to every user but ours."""
+    folder = reachable_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each xdist worker, before it starts, the folder of the run."""
+    node.workerinput[_WORKER_INPUT] = str(_run(node.config).folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the servers with the run: in the controller only, which outlives every worker."""
+    run = config.stash.get(_RUN, None)
+    if run is not None and not hasattr(config, "workerinput"):
+        del config.stash[_RUN]
+        run.end()
+
+
+def _run(config: pytest.Config) -> TestRun:
+    if _RUN not in config.stash:
+        given = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
+        config.stash[_RUN] = TestRun(Path(given)) if given else TestRun.begin()
+    return config.stash[_RUN]
+
+
+def _address(config: pytest.Config, name: ServerName) -> str:
+    try:
+        return _run(config).address(name)
+    except NoServerError as reason:
+        _give_up(f"no {name}: {reason}")
+
+
+def _give_up(reason: str) -> NoReturn:
+    # In CI a skipped guarantee is a lost one.
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+async def _execute(url: str, statement: str) -> None:
+    import asyncpg  # noqa: PLC0415 - tests without a database need no driver
+
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
