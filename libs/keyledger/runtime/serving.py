@@ -55,8 +55,8 @@ async def serve(
 ) -> int:
     """Run the process until SIGTERM or SIGINT, and return its exit code.
 
-    The stop: readiness fails first, requests finish, background work ends, exit 0. A background task that fails ends the
-    process with exit code 1, after the same stop.
+    The stop: readiness fails first, requests finish, background work ends, exit 0. A background task that fails ends
+    the process with exit code 1, after the same stop.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -100,7 +100,8 @@ def _server(app: ASGIApp, settings: Settings) -> _Server:
 
 
 async def _announce(service: Service, server: _Server, when_ready: Callable[[], Awaitable[None]] | None) -> None:
-    while service.unready() is not None or not server.started:
+    # Readiness is a question to many parts, and none of them can be awaited for all of them.
+    while service.unready() is not None or not server.started:  # noqa: ASYNC110 - see above
         await asyncio.sleep(0.02)
     if when_ready is not None:
         await when_ready()

@@ -63,6 +63,29 @@ class Settings(BaseModel):
     """Networks whose ``X-Forwarded-For`` is believed; nobody's by default."""
     shutdown_seconds: float = Field(default=20, gt=0)
 
+    @property
+    def ledger_url(self) -> str:
+        """``postgresql://...`` or ``sqlite:///path``."""
+        return self._url(self.database_url, "ledger.db")
+
+    @property
+    def directory_url(self) -> str:
+        """The directory's read model: its own database, the ledger's server, or a file."""
+        return self._url(self.directory_database_url or self.database_url, "directory.db")
+
+    @property
+    def alerts_url(self) -> str:
+        """The alerts' read model: its own database, the ledger's server, or a file."""
+        return self._url(self.alerts_database_url or self.database_url, "alerts.db")
+
+    @property
+    def log_url(self) -> str:
+        """``kafka://host:port,host:port`` or ``sqlite:///path``."""
+        return f"kafka://{self.kafka_bootstrap}" if self.kafka_bootstrap else f"sqlite:///{self.data_dir / 'log.db'}"
+
+    def _url(self, configured: SecretStr | None, file_name: str) -> str:
+        return configured.get_secret_value() if configured else f"sqlite:///{self.data_dir / file_name}"
+
     @field_validator("verifier_organizations", "verifier_environments", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +32,8 @@ class RequestContext:
         given = headers.get(REQUEST_ID_HEADER, "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{self._randomness.token_hex(12)}"
         traceparent = headers.get("traceparent", "")
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # the server leaves the body out (RFC 9110, 9.3.2)
         scope["keyledger.request_id"] = request_id
         scope["keyledger.traceparent"] = traceparent if _TRACEPARENT.fullmatch(traceparent) else None
 
@@ -71,7 +74,7 @@ def create_app(title: str, *, randomness: Randomness, **more: Any) -> FastAPI:
     app.add_middleware(RequestContext, randomness=randomness)
 
     @app.exception_handler(BodyTooLarge)
-    async def _(request: problems.Request, _error: BodyTooLarge) -> problems.Response:
+    async def _(request: Request, _error: BodyTooLarge) -> Response:
         return problems.answer(problems.Problem("request-too-large", f"at most {MAX_BODY_BYTES} bytes"), request)
 
     return app
