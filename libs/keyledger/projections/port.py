@@ -27,6 +27,10 @@ class Versioned(Struct, Generic[Row], frozen=True):
     row: Row | None
 
 
+class ReadModelUnavailable(Exception):
+    """The read model's database cannot be reached now, and whether the last commit was done is not known."""
+
+
 class Rows(Protocol[Row]):
     """One open transaction of a read model."""
 
@@ -37,14 +41,23 @@ class Rows(Protocol[Row]):
     async def save(self, changed: Mapping[str, Versioned[Row]]) -> None: ...
 
     async def move_checkpoint(self, *, expected: Checkpoint, new: Checkpoint) -> None:
-        """Set the checkpoint of this name and generation. Raises ``eventstore.port.CheckpointMoved`` if it is not at ``expected``."""
+        """Set this generation's checkpoint; ``eventstore.port.CheckpointMoved`` if it is not at ``expected``.
+
+        The runner calls it first: where several writers may try at once, it is the lock behind which rows are loaded.
+        """
         ...
 
 
 class ReadModel(Protocol[Row]):
-    """A database of one projection's generation."""
+    """A database of one projection's generation.
 
-    async def checkpoint(self) -> Checkpoint: ...
+    Every method raises ReadModelUnavailable when the database cannot be reached; the runner then reads the checkpoint
+    again, so that a commit whose answer was lost is neither repeated nor taken for a zombie's.
+    """
+
+    async def checkpoint(self) -> Checkpoint:
+        """Return how far it is; ``Checkpoint()`` at first."""
+        ...
 
     def transaction(self) -> AbstractAsyncContextManager[Rows[Row]]:
         """Commit on a clean exit, else roll back everything."""
@@ -54,8 +67,19 @@ class ReadModel(Protocol[Row]):
 class Projection(Protocol[Row]):
     """A pure fold: what one stream's events make of its row."""
 
-    name: str
-    generation: int
+    @property
+    def name(self) -> str:
+        """The read model's name, the same in all generations."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Raised to rebuild."""
+        ...
+
+    def wants(self, stream: str) -> bool:
+        """Say whether it folds this stream at all. Asked of the name alone: a stream is folded whole or not."""
+        ...
 
     def project(self, row: Row | None, fact: Fact) -> Row | None:
         """Return the row after this fact. May not refuse: an exception stops the projection."""

@@ -1,0 +1,210 @@
+"""Read models in a SQL database: the checkpoint table with its compare-and-set, shared by all of them.
+
+SQLite (aiosqlite) and Postgres (asyncpg) through the same SQLAlchemy Core statements. Only services import this: the
+library that verifies keys has no SQL.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    event,
+    insert,
+    make_url,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.schema import CreateSchema
+
+from keyledger.eventstore.port import CheckpointMoved
+from keyledger.projections.port import Checkpoint, ReadModelUnavailable
+
+_PASSING_SQLSTATES: Final = ("08", "53", "57", "40")
+"""Classes of PostgreSQL's Appendix A: connection, resources, operator intervention, transaction rollback."""
+_PASSING_SQLITE: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN")
+_WRITES: Final = "keyledger_writes"
+
+
+class NewerGeneration(Exception):
+    """The database holds a generation of this read model that is newer than this program: it must not be dropped."""
+
+    def __init__(self, name: str, *, ours: int, found: int) -> None:
+        super().__init__(f"{name} is at generation {found}, this program knows {ours}: start the newer program")
+
+
+def checkpoint_table(metadata: MetaData) -> Table:
+    """Return the table in which each read model of a database keeps how far it is."""
+    return Table(
+        "projection_checkpoints",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("generation", Integer, primary_key=True, autoincrement=False),
+        Column("store", Text, nullable=False),
+        Column("position", BigInteger, nullable=False),
+        Column("hash", LargeBinary, nullable=False),
+        Column("next_offset", BigInteger, nullable=False),
+    )
+
+
+def open_engine(url: str, *, schema: str | None = None, pool_size: int = 5) -> AsyncEngine:
+    """Return an engine for ``postgresql://...`` or ``sqlite:///path``; nothing is connected yet.
+
+    ``schema`` is where Postgres keeps the tables; SQLite has one file per read model instead.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed.set(drivername="sqlite+aiosqlite"), pool_size)
+    engine = create_async_engine(
+        parsed.set(drivername="postgresql+asyncpg"),
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=0,
+        # Short statements only: compiling them costs more than it can save.
+        connect_args={"server_settings": {"jit": "off", "application_name": "keyledger"}},
+    )
+    return engine.execution_options(schema_translate_map={None: schema}) if schema else engine
+
+
+def _sqlite(url: URL, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(url, hide_parameters=True, pool_size=pool_size, max_overflow=0)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        # sqlite3 would begin transactions by itself, late and deferred: then two writers both read before either locks.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        # NORMAL: a power cut may take the last commits, rows and checkpoint together; the log has them still.
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Give one transaction that may write: committed on a clean exit, else rolled back.
+
+    Raises:
+        ReadModelUnavailable: the database cannot be reached; whether the commit was done is not known.
+    """
+    with unavailable_if_passing():
+        async with engine.execution_options(**{_WRITES: True}).begin() as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Give one connection that only reads.
+
+    Raises:
+        ReadModelUnavailable: the database cannot be reached.
+    """
+    with unavailable_if_passing():
+        async with engine.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def unavailable_if_passing() -> Iterator[None]:
+    """Turn what passes by itself (a lost connection, a full disk, a lock) into ReadModelUnavailable, nothing else."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not _passes(error):
+            raise
+        raise ReadModelUnavailable(f"{type(error.orig).__name__}: {error.orig}") from error
+    except OSError as error:  # asyncpg's, when nobody listens
+        raise ReadModelUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _passes(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    name = getattr(error.orig, "sqlite_errorname", None) or ""
+    return error.connection_invalidated or state.startswith(_PASSING_SQLSTATES) or name.startswith(_PASSING_SQLITE)
+
+
+class CheckpointRow:
+    """The checkpoint of one generation of one read model."""
+
+    def __init__(self, table: Table, *, name: str, generation: int) -> None:
+        self._table, self._name, self._generation = table, name, generation
+        self._mine = (table.c.name == name) & (table.c.generation == generation)
+
+    async def prepare(self, engine: AsyncEngine, rows: Table) -> None:
+        """Make schema and tables where they are missing; drop ``rows`` and start anew if of an older generation.
+
+        Raises:
+            NewerGeneration: what is there is newer than this program.
+        """
+        async with writing(engine) as connection:
+            schema = (engine.get_execution_options().get("schema_translate_map") or {}).get(None)
+            if schema is not None:
+                # One process at a time: IF NOT EXISTS does not keep two from both trying, and one from failing.
+                await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": schema})
+                await connection.execute(CreateSchema(schema, if_not_exists=True))
+            await connection.run_sync(self._table.create, checkfirst=True)
+            generations = select(self._table.c.generation).where(self._table.c.name == self._name)
+            found = (await connection.execute(generations)).scalars().all()
+            if found and max(found) > self._generation:
+                raise NewerGeneration(self._name, ours=self._generation, found=max(found))
+            if self._generation not in found:
+                await connection.run_sync(rows.drop, checkfirst=True)
+                await connection.execute(delete(self._table).where(self._table.c.name == self._name))
+                await connection.execute(insert(self._table), [self._columns(Checkpoint())])
+            await connection.run_sync(rows.create, checkfirst=True)
+
+    async def read(self, connection: AsyncConnection) -> Checkpoint:
+        """Return how far this generation is.
+
+        Raises:
+            CheckpointMoved: it is gone, since another generation took its place.
+        """
+        columns = self._table.c
+        fields = select(columns.store, columns.position, columns.hash, columns.next_offset).where(self._mine)
+        found = (await connection.execute(fields)).one_or_none()
+        if found is None:
+            raise CheckpointMoved(f"{self._name} has no generation {self._generation} any more")
+        return Checkpoint(found.store, found.position, bytes(found.hash), found.next_offset)
+
+    async def move(self, connection: AsyncConnection, *, expected: Checkpoint, new: Checkpoint) -> None:
+        """Set the checkpoint, and hold its row until the transaction ends: who comes later sees what we made of it.
+
+        Raises:
+            CheckpointMoved: it is not at ``expected``.
+        """
+        columns = self._table.c
+        still = self._mine & (columns.position == expected.position) & (columns.hash == expected.hash)
+        still &= columns.next_offset == expected.next_offset
+        moved = await connection.execute(update(self._table).where(still).values(self._columns(new)))
+        if moved.rowcount != 1:
+            raise CheckpointMoved(f"{self._name} is no longer at position {expected.position}: another one writes it")
+
+    def _columns(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        return {
+            "name": self._name,
+            "generation": self._generation,
+            "store": checkpoint.store,
+            "position": checkpoint.position,
+            "hash": checkpoint.hash,
+            "next_offset": checkpoint.next_offset,
+        }
