@@ -1,0 +1,131 @@
+"""The two ways in which Keyledger runs: one process, and a process per service on Kafka and Postgres."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+from infra.local.ports import free_port
+
+READY_SECONDS = 90.0
+PROGRAM = str(Path(sys.executable).parent / "keyledger")
+
+
+def _environment(data_dir: Path, port: int) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KEYLEDGER_")}
+    return {**kept, "KEYLEDGER_DATA_DIR": str(data_dir), "KEYLEDGER_PORT": str(port)}
+
+
+def wait_until_ready(origin: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Return once ``/readyz`` answers 200; AssertionError when the process ends or the deadline passes."""
+    deadline = time.monotonic() + READY_SECONDS
+    with httpx2.Client(timeout=2.0) as client:
+        while True:
+            assert process is None or process.poll() is None, "the process ended before it was ready"
+            assert time.monotonic() < deadline, f"{origin} is not ready after {READY_SECONDS:.0f} s"
+            try:
+                if client.get(f"{origin}/readyz").status_code == 200:
+                    return
+            except httpx2.TransportError:
+                pass  # nobody listens yet
+            time.sleep(0.02)
+
+
+class Embedded:
+    """``keyledger serve`` in one process of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        port = free_port()
+        self.data_dir, self.origin = data_dir, f"http://127.0.0.1:{port}"
+        self._environment = _environment(data_dir, port)
+        self._log = (data_dir.parent / "serve.log").open("ab")
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [PROGRAM, "serve"], env=self._environment, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL
+        )
+        wait_until_ready(self.origin, process)
+        return process
+
+    def root_key(self) -> str:
+        return (self.data_dir / "root.key").read_text(encoding="ascii").strip()
+
+    def restart(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0, "a stop by SIGTERM ends with exit code 0"
+        self.process = self._start()
+
+    def kill_and_start(self) -> None:
+        self.process.kill()
+        self.process.wait(30)
+        self.process = self._start()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(30)
+        self._log.close()
+
+
+class Distributed:
+    """What ``make cluster`` starts, in a data folder and at ports of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        port = free_port()
+        self.data_dir, self.origin = data_dir, f"http://127.0.0.1:{port}"
+        self._environment = _environment(data_dir, port)
+        self._run("up")
+
+    def _run(self, command: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.local", command],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+    def root_key(self) -> str:
+        return (self.data_dir / "root.key").read_text(encoding="ascii").strip()
+
+    def restart(self) -> None:
+        self._run("down")
+        self._run("up")
+
+    def kill_and_start(self) -> None:
+        for pid in self._service_pids():
+            os.kill(pid, signal.SIGKILL)
+        self._run("down")
+        self._run("up")
+
+    def _service_pids(self) -> Iterator[int]:
+        from infra.local.cluster import SERVICES, cluster_from_environment  # noqa: PLC0415 - only this profile needs it
+
+        for process in cluster_from_environment(self._environment).state.processes():
+            if process.name in SERVICES:
+                yield process.pid
+
+    def stop(self) -> None:
+        self._run("down")
+
+
+PROFILES: Mapping[str, type[Embedded] | type[Distributed]] = {"embedded": Embedded, "distributed": Distributed}
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[Embedded | Distributed]:
+    """Start a profile in a folder of its own and stop it at the end, whatever happens."""
+    profile = PROFILES[name](folder / "data")
+    try:
+        yield profile
+    finally:
+        profile.stop()

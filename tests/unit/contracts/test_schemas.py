@@ -1,0 +1,59 @@
+"""``schemas/`` says what the code says, and every form ever written stays readable."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry, Header, seal
+from keyledger.contracts.exporting import differences, event_samples, event_schemas
+from keyledger.contracts.registry import EVENT_TYPES, decode, encode, publish
+from keyledger.contracts.samples import SAMPLES
+
+SCHEMAS = Path(__file__).parents[3] / "schemas"
+STORED_SAMPLES = sorted((SCHEMAS / "samples").glob("*.json"))
+
+
+def _entry(path: Path) -> Entry:
+    event_type, version, _ = path.name.split(".")
+    header = Header(
+        1, "org", "stream", 1, event_type, int(version.removeprefix("v")), False, 0, None, None, "req", "app", None
+    )
+    return seal(header, path.read_bytes().rstrip(b"\n"), FIRST_PREV_HASH)
+
+
+def test_the_stored_schemas_are_those_of_the_code() -> None:
+    assert differences(SCHEMAS, event_schemas()) == [], "run `make schemas` and commit what it writes"
+
+
+def test_the_stored_samples_are_those_of_the_code() -> None:
+    assert differences(SCHEMAS, event_samples()) == [], "a form changed: raise its schema_version, keep the old sample"
+
+
+def test_every_event_type_has_a_sample() -> None:
+    assert {type(sample).__name__ for sample in SAMPLES} == set(EVENT_TYPES)
+
+
+@pytest.mark.parametrize("path", STORED_SAMPLES, ids=lambda path: path.name)
+def test_every_form_ever_written_can_be_read(path: Path) -> None:
+    fact = decode(_entry(path))
+    assert fact is not None
+    assert fact.event in SAMPLES
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
+def test_no_published_form_holds_a_digest(event: object) -> None:
+    encoded = encode(event)  # type: ignore[arg-type]
+    header = Header(1, "org", "s", 1, encoded.type, 1, False, 0, None, None, "req", "app", None)
+    event_type, data = publish(seal(header, encoded.data, FIRST_PREV_HASH))
+    assert event_type == encoded.type
+    published = msgspec.json.decode(data)
+    assert "digest" not in str(published)
+    assert "pepper" not in str(published)
+    private = msgspec.json.decode(encoded.data)
+    assert {**private, "secret": None} == {**published, "secret": None} or private == published
+
+
+def test_an_event_of_an_unknown_type_is_withheld() -> None:
+    header = Header(1, "org", "s", 1, "SecretThing", 1, False, 0, None, None, "req", "app", None)
+    assert publish(seal(header, b'{"digest":"x"}', FIRST_PREV_HASH)) == ("Withheld", b"{}")
