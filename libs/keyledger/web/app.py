@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyledger.contracts.ports import Randomness
 from keyledger.web import problems
+from keyledger.web.documents import name_media_types
 
 MAX_BODY_BYTES = 256 * 1024
 REQUEST_ID_HEADER = "Keyledger-Request-Id"
@@ -67,9 +68,19 @@ def bounded(receive: Receive) -> Receive:
     return receive_bounded
 
 
+class _Application(FastAPI):
+    """FastAPI that documents problems as problems."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return this service's part of the OpenAPI document."""
+        if self.openapi_schema is None:
+            self.openapi_schema = name_media_types(super().openapi())
+        return self.openapi_schema
+
+
 def create_app(title: str, *, randomness: Randomness, **more: Any) -> FastAPI:
     """Return an application without routes. Its documents are served by the origin, not by each service."""
-    app = FastAPI(title=title, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, **more)
+    app = _Application(title=title, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, **more)
     problems.install(app)
     app.add_middleware(RequestContext, randomness=randomness)
 

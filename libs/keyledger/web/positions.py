@@ -9,6 +9,7 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 
+from keyledger.verification.peppers import Peppers
 from keyledger.web.problems import Problem
 
 _FORM = struct.Struct(">B16sHQ")
@@ -50,3 +51,8 @@ class PositionTokens:
 
 def _invalid() -> Problem:
     return Problem("invalid-position-token", "send a Keyledger-Position of this server as it was given, or none")
+
+
+def position_tokens(store_id: str, peppers: Peppers) -> PositionTokens:
+    """Return the position tokens of a ledger, the same in every service of an installation."""
+    return PositionTokens(store_id, peppers.derived("keyledger position tokens"))

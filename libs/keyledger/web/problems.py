@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from keyledger.contracts.problems import PROBLEMS
+from keyledger.contracts.routes import find
 from keyledger.eventstore.port import (
     IdempotencyMismatch,
     LedgerUnavailable,
@@ -78,7 +79,10 @@ def install(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> Response:
         codes = {404: "not-found", 405: "method-not-allowed", 413: "request-too-large", 415: "unsupported-media-type"}
         code = codes.get(error.status_code, "malformed-request")
-        return answer(Problem(code, headers=dict(error.headers or {})), request)
+        headers = dict(error.headers or {})
+        if code == "method-not-allowed":  # the framework knows the first route of the path only
+            headers["Allow"] = ", ".join(find(request.method, request.url.path)[1]) or headers.get("allow", "")
+        return answer(Problem(code, headers=headers), request)
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> Response:
@@ -120,5 +124,10 @@ def invalid_request(error: RequestValidationError) -> Problem:
 
 def _pointer(location: Sequence[str | int]) -> str:
     where, *path = location
-    escaped = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    escaped = "/".join(_writable(str(part)).replace("~", "~0").replace("/", "~1") for part in path)
     return f"#/{escaped}" if where == "body" and path else "#" if where == "body" else f"{where}: {escaped}"
+
+
+def _writable(text: str) -> str:
+    """Return the text with lone surrogates spelt out: a field's name may hold one, and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
