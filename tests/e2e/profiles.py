@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 
+from infra.local.cluster import SERVICES, cluster_from_environment
 from infra.local.ports import free_port
 
 READY_SECONDS = 90.0
@@ -83,6 +85,10 @@ class Distributed:
         self._environment = _environment(data_dir, port)
         self._run("up")
 
+    @property
+    def kafka_bootstrap(self) -> str:
+        return f"127.0.0.1:{cluster_from_environment(self._environment).kafka_port}"
+
     def _run(self, command: str) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "infra.local", command],
@@ -108,8 +114,6 @@ class Distributed:
         self._run("up")
 
     def _service_pids(self) -> Iterator[int]:
-        from infra.local.cluster import SERVICES, cluster_from_environment  # noqa: PLC0415 - only this profile needs it
-
         for process in cluster_from_environment(self._environment).state.processes():
             if process.name in SERVICES:
                 yield process.pid
@@ -118,13 +122,13 @@ class Distributed:
         self._run("down")
 
 
-PROFILES: Mapping[str, type[Embedded] | type[Distributed]] = {"embedded": Embedded, "distributed": Distributed}
+Profile = TypeVar("Profile", Embedded, Distributed)
 
 
 @contextmanager
-def running(name: str, folder: Path) -> Iterator[Embedded | Distributed]:
+def running(kind: type[Profile], folder: Path) -> Iterator[Profile]:
     """Start a profile in a folder of its own and stop it at the end, whatever happens."""
-    profile = PROFILES[name](folder / "data")
+    profile = kind(folder / "data")
     try:
         yield profile
     finally:

@@ -1,28 +1,21 @@
 """Every scenario, on both profiles."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.profiles import PROFILES, Distributed, Embedded, running
+from tests.e2e.profiles import Distributed, Embedded
 from tests.e2e.steps import carry_out
 from tests.e2e.world import NamedKey, World
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 
 
-@pytest.fixture(scope="module", params=PROFILES)
-def profile(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Embedded | Distributed]:
-    with running(request.param, tmp_path_factory.mktemp(request.param)) as started:
-        yield started
-
-
 @pytest.mark.xdist_group("e2e")
+@pytest.mark.parametrize("profile_name", ["embedded", "distributed"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
-def test_the_scenario_holds(profile: Embedded | Distributed, scenario: Path) -> None:
+def test_the_scenario_holds(request: pytest.FixtureRequest, profile_name: str, scenario: Path) -> None:
+    profile: Embedded | Distributed = request.getfixturevalue(profile_name)
     root = profile.root_key()
     world = World(profile, keys={"root": NamedKey(id="", token=root)})
     world.keys["root"].id = world.verify(root).json()["key_id"]
