@@ -1,0 +1,68 @@
+"""How every client of aiokafka is started, waited for and ended."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from keyledger.eventlog.kafka_security import KafkaSecurity
+from keyledger.eventlog.port import LogUnavailable
+
+
+class Cluster:
+    """Where the cluster is, how to log in there, and how long to wait for it."""
+
+    def __init__(self, bootstrap: str, security: KafkaSecurity, timeout_seconds: float) -> None:
+        """Raises OSError where the file of certificate authorities cannot be read."""
+        self.timeout_seconds = timeout_seconds
+        self.options: dict[str, Any] = {
+            "bootstrap_servers": bootstrap,
+            "request_timeout_ms": round(timeout_seconds * 1_000),
+            **security.options(),
+        }
+
+    @asynccontextmanager
+    async def asked(self, what: str) -> AsyncIterator[None]:
+        """Turn every way in which a cluster does not answer into LogUnavailable, within the timeout."""
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                yield
+        except TimeoutError as error:
+            raise LogUnavailable(f"{what}: no answer within {self.timeout_seconds} s") from error
+        except (KafkaError, OSError) as error:
+            raise LogUnavailable(f"{what}: {error!r}") from error
+
+    async def start(self, client: Any) -> None:
+        """Connect a producer, consumer or admin client, and leave nothing behind where that fails."""
+        try:
+            await client.start()
+        except BaseException:
+            await self.end(client)
+            raise
+
+    async def end(self, client: Any) -> None:
+        """Disconnect a client, whatever state its cluster is in.
+
+        ``stop`` in its own task, because in aiokafka it can wait for ever (a flush to a broker that is gone) and can
+        end with the cancellation of a task of its own (a fetch that was backing off), which must not look like ours.
+        """
+        stopping = asyncio.create_task(_stop(client))
+        try:
+            await asyncio.wait([stopping], timeout=self.timeout_seconds)
+        finally:
+            stopping.cancel()
+        await asyncio.wait([stopping])
+        if stopping.cancelled() or stopping.exception() is not None:
+            # What stop did not come to: sockets and the task that refreshes metadata.
+            await _connections(client).close()
+
+
+def _stop(client: Any) -> Coroutine[Any, Any, None]:
+    stop: Coroutine[Any, Any, None] = client.stop() if hasattr(client, "stop") else client.close()
+    return stop
+
+
+def _connections(client: Any) -> Any:
+    return client.client if hasattr(client, "client") else client._client  # noqa: SLF001 - no public way
