@@ -1,0 +1,19 @@
+"""What stands for a token whose key is unknown: keyed, so that nobody can search backwards from it."""
+
+import hmac
+from typing import Final
+
+from keyledger.verification.peppers import Peppers
+
+FINGERPRINT_DIGITS: Final = 24
+"""96 bits of a keyed digest: enough to tell tokens apart."""
+
+
+def fingerprint_key(peppers: Peppers) -> bytes:
+    """Return the 32-byte key of an installation's fingerprints: the same in every service, so that they compare."""
+    return peppers.derived("keyledger token fingerprints")
+
+
+def fingerprint(key: bytes, token_text: str) -> str:
+    """Return the fingerprint of what was sent as a token: hexadecimal, of ``FINGERPRINT_DIGITS`` digits."""
+    return hmac.digest(key, token_text.encode("utf-8", "surrogatepass"), "sha256").hex()[:FINGERPRINT_DIGITS]
