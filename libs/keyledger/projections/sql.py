@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateSchema
 
@@ -129,18 +130,21 @@ def unavailable_if_passing() -> Iterator[None]:
     """Turn what passes by itself (a lost connection, a full disk, a lock) into ReadModelUnavailable, nothing else."""
     try:
         yield
-    except DBAPIError as error:
+    except Exception as error:
         if not _passes(error):
             raise
-        raise ReadModelUnavailable(f"{type(error.orig).__name__}: {error.orig}") from error
-    except OSError as error:  # asyncpg's, when nobody listens
-        raise ReadModelUnavailable(f"{type(error).__name__}: {error}") from error
+        raise ReadModelUnavailable(f"{type(error).__name__}: {getattr(error, 'orig', error)}") from error
 
 
-def _passes(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None) or ""
-    name = getattr(error.orig, "sqlite_errorname", None) or ""
-    return error.connection_invalidated or state.startswith(_PASSING_SQLSTATES) or name.startswith(_PASSING_SQLITE)
+def _passes(error: Exception) -> bool:
+    if isinstance(error, OSError | PoolExhausted):  # an OSError is asyncpg's own, when nobody listens
+        return True
+    # While connecting, asyncpg's errors come as they are; later, SQLAlchemy's DBAPIError holds them.
+    original = getattr(error, "orig", error)
+    state = getattr(original, "sqlstate", None) or ""
+    name = getattr(original, "sqlite_errorname", None) or ""
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return lost or state.startswith(_PASSING_SQLSTATES) or name.startswith(_PASSING_SQLITE)
 
 
 class CheckpointRow:

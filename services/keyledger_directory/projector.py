@@ -1,0 +1,118 @@
+"""One key's line in the directory: a fold of its events. What is secret never gets here."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from keyledger.contracts.envelope import Fact, Header
+from keyledger.domain.events import (
+    Environment,
+    KeyCreated,
+    KeyRevoked,
+    KeyRotated,
+    KeyType,
+    KeyUpdated,
+    OrganizationCreated,
+    OwnerType,
+    RevocationReason,
+    RoleDefined,
+    ServiceAccountCreated,
+    TeamCreated,
+    UserCreated,
+)
+from keyledger.domain.identifiers import is_resource_id
+from keyledger.domain.keys import changes_of
+
+NAME: Final = "directory"
+GENERATION: Final = 1
+"""Raise it whenever ``KeyRow`` or what the fold makes of an event changes: the read model is then built anew."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class KeyRow(Struct, frozen=True, kw_only=True):
+    """A key as lists show it. Times in microseconds since 1970; ``created_position`` orders all keys ever made."""
+
+    organization_id: str
+    created_position: int
+    type: KeyType
+    owner_type: OwnerType
+    owner_id: str
+    name: str
+    description: str
+    role: str | None
+    environment: Environment
+    created_at: int
+    created_by_user: str | None
+    created_by_key: str | None
+    updated_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    revocation_reason: RevocationReason | None = None
+    rotated_at: int | None = None
+
+
+class KeyDirectory:
+    """The projection of keys, one row each; a revoked key keeps its row."""
+
+    name: Final = NAME
+    generation: Final = GENERATION
+
+    def wants(self, stream: str) -> bool:
+        return is_resource_id(stream, "key")
+
+    def project(self, row: KeyRow | None, fact: Fact) -> KeyRow:
+        header, event = fact.header, fact.event
+        match event:
+            case KeyCreated():
+                return _created(header, event)
+            case KeyRotated():
+                return replace(_existing(row), rotated_at=header.recorded_at, updated_at=header.recorded_at)
+            case KeyUpdated():
+                changes: dict[str, object] = dict(changes_of(event))
+                if "expires_at" in changes:
+                    changes["expires_at"] = microseconds(event.expires_at or None)
+                return replace(_existing(row), **changes, updated_at=header.recorded_at)
+            case KeyRevoked():
+                return replace(
+                    _existing(row),
+                    revoked_at=header.recorded_at,
+                    revocation_reason=event.reason,
+                    updated_at=header.recorded_at,
+                )
+            case OrganizationCreated() | RoleDefined() | UserCreated() | TeamCreated() | ServiceAccountCreated():
+                raise TypeError(f"{type(event).__name__} in the stream of a key")
+            case _:
+                assert_never(event)
+
+
+def _created(header: Header, event: KeyCreated) -> KeyRow:
+    return KeyRow(
+        organization_id=event.organization_id,
+        created_position=header.position,
+        type=event.type,
+        owner_type=event.owner_type,
+        owner_id=event.owner_id,
+        name=event.name,
+        description=event.description,
+        role=event.role,
+        environment=event.environment,
+        created_at=header.recorded_at,
+        created_by_user=header.actor_user,
+        created_by_key=header.actor_key,
+        updated_at=header.recorded_at,
+        expires_at=microseconds(event.expires_at),
+    )
+
+
+def _existing(row: KeyRow | None) -> KeyRow:
+    if row is None:
+        raise TypeError("the first event of a key must be KeyCreated")
+    return row
+
+
+def microseconds(time: datetime | None) -> int | None:
+    """Return the time as whole microseconds since 1970, exactly (a float would round)."""
+    return None if time is None else (time - _EPOCH) // timedelta(microseconds=1)
