@@ -1,0 +1,84 @@
+"""The relay, put together from its ports."""
+
+import asyncio
+
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+
+from keyledger.contracts.ports import Clock, Randomness
+from keyledger.eventlog.port import EventLog
+from keyledger.eventstore.port import Ledger
+from keyledger.web.app import create_app
+from keyledger_relay.heads import Heads
+from keyledger_relay.mark import Mark
+from keyledger_relay.metrics import Metrics
+from keyledger_relay.patience import Patience
+from keyledger_relay.progress import Progress
+from keyledger_relay.relay import BATCH_EVENTS, Relay
+
+
+class RelayService:
+    """The relay's loops, its readiness, and an application that has no route of its own."""
+
+    def __init__(self, app: ASGIApp, *, progress: Progress, relay: Relay, mark: Mark, heads: Heads) -> None:
+        self.app = app
+        self.progress = progress
+        self._loops = (relay, mark, heads)
+
+    async def run(self) -> None:
+        """Relay until cancelled; whoever runs it starts it anew after an error.
+
+        Raises:
+            ForeignTopic, CheckpointMoved, UndecodableEvent, TopicMismatch: somebody has to look.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for loop in self._loops:
+                    tasks.create_task(loop.run(), name=f"relay-{type(loop).__name__.lower()}")
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+
+    def unready(self) -> str | None:
+        """Say why the relay has not caught up with the head taken at its start; None when it has."""
+        return self.progress.unready()
+
+    async def close(self) -> None:
+        """Nothing: the ports belong to whoever opened them."""
+
+
+def build(
+    ledger: Ledger,
+    event_log: EventLog,
+    *,
+    clock: Clock,
+    randomness: Randomness,
+    registry: CollectorRegistry,
+    batch_events: int = BATCH_EVENTS,
+) -> RelayService:
+    """Return the service. It does nothing before ``run``; the ports stay the caller's to close."""
+    progress = Progress()
+    metrics = Metrics(registry, progress, clock)
+    ledger_patience = Patience("ledger", clock, metrics.retries)
+    log_patience = Patience("log", clock, metrics.retries)
+    return RelayService(
+        create_app("Keyledger relay", randomness=randomness),
+        progress=progress,
+        relay=Relay(
+            ledger,
+            event_log,
+            progress=progress,
+            metrics=metrics,
+            ledger_patience=ledger_patience,
+            log_patience=log_patience,
+            batch_events=batch_events,
+        ),
+        mark=Mark(ledger, progress=progress, patience=ledger_patience, clock=clock),
+        heads=Heads(
+            ledger,
+            event_log,
+            progress=progress,
+            ledger_patience=ledger_patience,
+            log_patience=log_patience,
+            clock=clock,
+        ),
+    )
