@@ -24,12 +24,24 @@ OPENAPI = PROJECT / "schemas" / "openapi" / "openapi.json"
 Say = Callable[[str], None]
 
 
+def tool_command(name: str) -> list[str]:
+    """Return the call of `keyledger <name>`, the script beside the Python that runs us."""
+    return [str(Path(sys.executable).parent / "keyledger"), name]
+
+
+def service_command(name: str) -> list[str]:
+    """Return the call that runs one service as a process."""
+    return [sys.executable, "-m", f"keyledger_{name}"]
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where one cluster lives: its folder, its ports and, once it was started, its processes."""
+    """What one cluster is made of: a folder, a row of ports, and the programs that are run."""
 
     folder: Path
     public_port: int = PUBLIC_PORT
+    tool: Callable[[str], list[str]] = tool_command
+    service: Callable[[str], list[str]] = service_command
 
     @property
     def url(self) -> str:
@@ -140,18 +152,16 @@ def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
 
 def _prepare(cluster: Cluster, environment: Mapping[str, str], say: Say) -> None:
     """Schema, topics and the first organization: each a command that changes nothing the second time."""
-    program = str(Path(sys.executable).parent / "keyledger")
     for command in ONE_SHOTS:
         say(f"keyledger {command} ...")
-        run(f"keyledger {command}", [program, command], log=_log(cluster, command), environment=environment)
+        run(f"keyledger {command}", cluster.tool(command), log=_log(cluster, command), environment=environment)
 
 
 def _start_services(cluster: Cluster, shared: Mapping[str, str], say: Say) -> None:
     started: dict[Process, int] = {}
     for name, port in cluster.service_ports.items():
         environment = {**shared, "KEYLEDGER_PORT": str(port), "KEYLEDGER_NODE": f"{name}-1"}
-        command = [sys.executable, "-m", f"keyledger_{name}"]
-        process = spawn(name, command, log=_log(cluster, name), environment=environment)
+        process = spawn(name, cluster.service(name), log=_log(cluster, name), environment=environment)
         cluster.state.add(process)
         started[process] = port
         say(f"{name} ... at {LOOPBACK}:{port} ({process.pid})")
@@ -163,6 +173,8 @@ def _start_services(cluster: Cluster, shared: Mapping[str, str], say: Say) -> No
 
 def _start_gateway(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
     documents = (OPENAPI,) if OPENAPI.exists() else ()
+    if not documents:
+        say(f"  /openapi.json answers 404: {OPENAPI.relative_to(PROJECT)} was not written (make schemas)")
 
     def configuration(port: int) -> str:
         return render_gateway(routes, cluster.service_ports, port=port, openapi=Path(OPENAPI.name))

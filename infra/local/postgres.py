@@ -23,8 +23,9 @@ SETTINGS = {
     "max_connections": "200",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A failed statement may carry what must not be in a log.
+    # A failed statement, and the row it failed on, may carry what must not be in a log.
     "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
 }
 
 
