@@ -11,7 +11,7 @@ FINGERPRINT_DIGITS: Final = 24
 
 def fingerprint_key(peppers: Peppers) -> bytes:
     """Return the 32-byte key of an installation's fingerprints: the same in every service, so that they compare."""
-    return peppers.derived("keyledger token fingerprints")
+    return peppers.derived("fingerprint")
 
 
 def fingerprint(key: bytes, token_text: str) -> str:

@@ -1,0 +1,94 @@
+"""What a request to the verify route asks, read from its raw headers and query."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PERMISSION: Final = re.compile(r"[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._-]{1,64}")
+_SCHEME: Final = b"bearer "
+_MOST_PARAMETERS: Final = 16
+
+
+class Refused(Exception):
+    """A request that cannot be judged; ``code`` of the problem, and ``detail`` where there is more to say."""
+
+    def __init__(self, code: str, detail: str | None = None) -> None:
+        super().__init__(code)
+        self.code, self.detail = code, detail
+
+
+class Asked(Struct, frozen=True):
+    """The headers that matter here, each as it was sent; None where it was not."""
+
+    authorization: bytes | None
+    at_least: str | None
+    request_id: str | None
+    forwarded_for: tuple[str, ...]
+    ambiguous: bool
+
+
+def read_headers(headers: Sequence[tuple[bytes, bytes]]) -> Asked:
+    """Return what the headers ask. Names come in lower case (ASGI). Refuses nothing: an answer needs the request id."""
+    authorization: bytes | None = None
+    at_least = request_id = None
+    forwarded_for: tuple[str, ...] = ()
+    ambiguous = False
+    for name, value in headers:
+        if name == b"authorization":
+            ambiguous = ambiguous or (authorization is not None and authorization != value)
+            authorization = value
+        elif name == b"keyledger-at-least":
+            at_least = value.decode("latin-1")
+        elif name == b"keyledger-request-id":
+            request_id = value.decode("ascii") if _REQUEST_ID.fullmatch(value) else request_id
+        elif name == b"x-forwarded-for":
+            forwarded_for = (*forwarded_for, value.decode("latin-1"))
+    return Asked(authorization, at_least, request_id, forwarded_for, ambiguous)
+
+
+def bearer_token(authorization: bytes | None) -> str | None:
+    """Return the token of an ``Authorization: Bearer`` header (RFC 6750, 2.1); None where there is none.
+
+    Bytes that are not ASCII become characters that no token has.
+    """
+    if authorization is None or authorization[: len(_SCHEME)].lower() != _SCHEME:
+        return None
+    return authorization[len(_SCHEME) :].strip(b" \t").decode("latin-1") or None
+
+
+def asked_permission(query: bytes) -> str | None:
+    """Return the permission that the query asks about.
+
+    Raises:
+        Refused: another parameter, one that repeats, one that is unreadable, or a credential, which a URL must not
+            carry: it stands in every log on its way.
+    """
+    if not query:
+        return None
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
+        )
+    except ValueError:
+        raise Refused("malformed-request", "the query string cannot be read") from None
+    names = [name for name, _ in pairs]
+    if "api_key" in names:
+        raise Refused(
+            "malformed-request",
+            "an API key must not be part of a URL, where logs and histories keep it: send it as "
+            "'Authorization: Bearer <key>', and rotate the one that was just sent",
+        )
+    if names != ["permission"]:
+        raise Refused("malformed-request", "the one query parameter that is understood here is 'permission', once")
+    permission = pairs[0][1]
+    if not _PERMISSION.fullmatch(permission):
+        raise Refused("malformed-request", "a permission has the form 'resource:action'")
+    return permission

@@ -1,0 +1,113 @@
+"""What a key may do at this moment: its owner, role and organization, joined when it is asked."""
+
+from typing import Final
+
+import lmdb
+from msgspec import Struct
+
+from keyledger.domain.identifiers import role_stream
+from keyledger.domain.permissions import ANY, Authority, Role
+from keyledger.verification.records import (
+    KeyRecord,
+    OrganizationRecord,
+    OwnerRecord,
+    Record,
+    RoleRecord,
+    decode_stored,
+)
+
+_MOST_LINES: Final = 20_000
+_MOST_COMBINATIONS: Final = 2_000
+
+
+class Held(Struct, frozen=True):
+    """What a key holds: the ids of its effective roles, what they allow together, and the predicate itself."""
+
+    role: tuple[str, ...]
+    permissions: tuple[str, ...]
+    authority: Authority
+
+
+class Snapshot:
+    """What was read of one committed transaction.
+
+    LMDB numbers its commits, and a reader of number N sees commit N and nothing else; so what was decoded under N is
+    right for every reader of N, and is thrown away with it.
+    """
+
+    def __init__(self, number: int, position: int) -> None:
+        self.number, self.position = number, position
+        self._lines: dict[str, Record | None] = {}
+        self._held: dict[tuple[str, str | None, tuple[str, ...] | None], Held] = {}
+
+    def held_by(self, key: KeyRecord, transaction: lmdb.Transaction) -> Held | None:
+        """Return what the key holds now; None where its owner or organization is not there: then it is dead."""
+        owner = self._line(key.owner_id, transaction)
+        if not isinstance(owner, OwnerRecord) or owner.organization_id != key.organization_id:
+            return None
+        if not isinstance(self._line(key.organization_id, transaction), OrganizationRecord):
+            return None
+        combination = (key.organization_id, key.role, owner.roles if key.type == "personal" else None)
+        held = self._held.get(combination)
+        if held is None:
+            if len(self._held) >= _MOST_COMBINATIONS:
+                self._held.clear()
+            held = self._held[combination] = self._join(*combination, transaction)
+        return held
+
+    def _join(
+        self, organization_id: str, own: str | None, owners: tuple[str, ...] | None, transaction: lmdb.Transaction
+    ) -> Held:
+        layers = tuple(layer for layer in (None if own is None else (own,), owners) if layer is not None) or ((),)
+        authority = Authority(
+            tuple(
+                tuple(role for name in layer if (role := self._role(organization_id, name, transaction)) is not None)
+                for layer in layers
+            )
+        )
+        return Held(layers[0], permissions_of(authority), authority)
+
+    def _role(self, organization_id: str, name: str, transaction: lmdb.Transaction) -> Role | None:
+        found = self._line(role_stream(organization_id, name), transaction)
+        return Role(found.name, found.permissions, found.grants) if isinstance(found, RoleRecord) else None
+
+    def _line(self, stream: str, transaction: lmdb.Transaction) -> Record | None:
+        try:
+            return self._lines[stream]
+        except KeyError:
+            pass
+        line = transaction.get(stream.encode())
+        record = None if line is None else decode_stored(line).row
+        if len(self._lines) >= _MOST_LINES:
+            self._lines.clear()
+        self._lines[stream] = record
+        return record
+
+
+def permissions_of(authority: Authority) -> tuple[str, ...]:
+    """Return what all layers allow together, sorted, without what another one of the list contains.
+
+    Exact without expanding anything: the overlap of ``a:*`` and ``*:read`` is ``a:read``.
+    """
+    layers = [{permission for role in layer for permission in role.permissions} for layer in authority.layers]
+    if not layers:
+        return ()
+    common = layers[0]
+    for layer in layers[1:]:
+        common = {both for one in common for other in layer if (both := _overlap(one, other)) is not None}
+    return tuple(sorted(one for one in common if not any(one != other and _contains(other, one) for other in common)))
+
+
+def _overlap(one: str, other: str) -> str | None:
+    pairs = zip(_sides(one), _sides(other), strict=True)
+    sides = [b if a == ANY else a if b in (a, ANY) else None for a, b in pairs]
+    return None if None in sides else f"{sides[0]}:{sides[1]}"
+
+
+def _contains(wide: str, narrow: str) -> bool:
+    return all(w in (n, ANY) for w, n in zip(_sides(wide), _sides(narrow), strict=True))
+
+
+def _sides(permission: str) -> tuple[str, str]:
+    resource, _, action = permission.partition(":")
+    return resource, action

@@ -1,0 +1,81 @@
+"""What the verification index holds: one record for each key, owner, role and organization, as short as a check allows.
+
+Times are microseconds since 1970. Field order is the wire form (msgpack arrays): a change needs a new generation.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from keyledger.domain.events import Environment, KeyType, OwnerType
+
+
+class SecretRecord(Struct, frozen=True, array_like=True):
+    """One live secret: whose digest it is, under which master, and when it ends (None: not by the clock)."""
+
+    id: str
+    pepper: str
+    digest: bytes
+    ends_at: int | None = None
+
+
+class KeyRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="key"):
+    """A key. A revoked one stays, so that the holder of a right secret learns what happened to it."""
+
+    organization_id: str
+    type: KeyType
+    owner_type: OwnerType
+    owner_id: str
+    name: str
+    role: str | None
+    environment: Environment
+    expires_at: int | None
+    secrets: tuple[SecretRecord, ...]
+    revoked: bool = False
+
+
+class OwnerRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="owner"):
+    """A user with the roles it has, or a team or service account, which has none of its own."""
+
+    organization_id: str
+    type: OwnerType
+    roles: tuple[str, ...] = ()
+
+
+class RoleRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="role"):
+    """What a role allows and what it may hand out."""
+
+    organization_id: str
+    role: str
+    name: str
+    permissions: frozenset[str]
+    grants: frozenset[str]
+
+
+class OrganizationRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="organization"):
+    """A tenant."""
+
+    operator: bool
+
+
+Record = KeyRecord | OwnerRecord | RoleRecord | OrganizationRecord
+
+
+class Stored(Struct, frozen=True, array_like=True):
+    """A line of the index: the version of the stream it reflects, and the record (None: it vanished)."""
+
+    version: int
+    row: Record | None
+
+
+class StoredKey(Struct, frozen=True, array_like=True):
+    """A line under a key's id. Knowing the type beforehand makes decoding faster."""
+
+    version: int
+    row: KeyRecord | None
+
+
+encode_stored: Final = msgspec.msgpack.Encoder().encode
+decode_stored: Final = msgspec.msgpack.Decoder(Stored).decode
+decode_stored_key: Final = msgspec.msgpack.Decoder(StoredKey).decode
