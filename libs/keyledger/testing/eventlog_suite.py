@@ -7,6 +7,11 @@ class TestMyLog(EventLogSuite):
     def connect(self, tmp_path: Path) -> Connect:
         async def connect() -> EventLog: ...  # each call: a new handle on the same log
         return connect
+
+    @pytest.fixture
+    def forget(self) -> Forget:
+        async def forget(log: EventLog, topic: str, partition: int) -> None: ...  # delete what the partition holds
+        return forget
 ```
 """
 
@@ -22,6 +27,7 @@ from keyledger.eventlog.limits import MAX_RECORD_BYTES
 from keyledger.eventlog.port import EventLog, NewRecord, OffsetOutOfRange, Reader, Record, TopicMismatch
 
 Connect = Callable[[], Awaitable[EventLog]]
+Forget = Callable[[EventLog, str, int], Awaitable[None]]
 
 DEADLINE_SECONDS = 30.0
 SOON_SECONDS = 0.05
@@ -50,10 +56,14 @@ async def read(reader: Reader, count: int, *, max_records: int = 1_000) -> list[
 
 
 class EventLogSuite:
-    """Inherit it, and say in the fixture ``connect`` how to reach the log."""
+    """Inherit it, and say in ``connect`` how to reach the log, in ``forget`` how what it holds gets too old."""
 
     @pytest.fixture
     def connect(self) -> Connect:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def forget(self) -> Forget:
         raise NotImplementedError
 
     @pytest.fixture
@@ -219,6 +229,23 @@ class EventLogSuite:
         await producer.close()
         await at_end.close()
         await beyond.close()
+
+    async def test_a_reader_whose_place_was_deleted_is_refused_and_offsets_go_on(
+        self, log: EventLog, topic: str, forget: Forget
+    ) -> None:
+        producer, late = await log.producer(), await log.reader(topic, 0, 0)
+        end = await producer.send(topic, 0, numbered(range(5))) + 1
+        await producer.send(topic, 1, numbered(range(2)))
+        assert values(await read(late, 2)) == ["0", "1"]
+        await forget(log, topic, 0)
+        assert await log.bounds(topic, 0) == (end, end)
+        below, at_end = await log.reader(topic, 0, 2), await log.reader(topic, 0, end)
+        with pytest.raises(OffsetOutOfRange):
+            await below.poll(max_records=10, timeout_seconds=DEADLINE_SECONDS)
+        assert await producer.send(topic, 0, numbered([5])) == end
+        assert values(await read(at_end, 1)) == ["5"]
+        for one in (producer, late, below, at_end):
+            await one.close()
 
     async def test_topics_can_be_ensured_again_and_keep_their_records(self, log: EventLog, topic: str) -> None:
         producer, reader = await log.producer(), await log.reader(topic, 0, 0)

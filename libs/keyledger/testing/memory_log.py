@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ class MemoryLog:
         self.unavailable = False
         self._topics: dict[str, Topic] = {}
         self._records: dict[tuple[str, int], list[Record]] = {}
+        self._first: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._grown: Final = asyncio.Condition()
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
@@ -35,10 +37,16 @@ class MemoryLog:
         return MemoryReader(self, topic, partition, offset)
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        records = self.held(topic, partition)
-        return (records[0].offset, records[-1].offset + 1) if records else (0, 0)
+        held = self.held(topic, partition)
+        first = self._first[topic, partition]
+        return first, first + len(held)
 
     async def close(self) -> None: ...
+
+    def forget(self, topic: str, partition: int) -> None:
+        """Delete everything the partition holds, as retention does in time."""
+        self._first[topic, partition] += len(self.held(topic, partition))
+        self.held(topic, partition).clear()
 
     def held(self, topic: str, partition: int) -> list[Record]:
         """Return all records of a partition. Raises LogUnavailable."""
@@ -55,21 +63,22 @@ class MemoryLog:
         now_ms = time.time_ns() // 1_000_000
         held += [
             Record(topic, partition, offset, now_ms, new.key, new.value, new.headers)
-            for offset, new in enumerate(records, start=len(held))
+            for offset, new in enumerate(records, start=self._first[topic, partition] + len(held))
         ]
+        last = held[-1].offset
         async with self._grown:
             self._grown.notify_all()
-        return len(held) - 1
+        return last
 
     async def read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
         """Return what there is from the offset on, waiting until there is something."""
         async with self._grown:
             while True:
-                held = self.held(topic, partition)
-                if not 0 <= offset <= len(held):
-                    raise OffsetOutOfRange(f"{topic}/{partition} holds 0 to {len(held) - 1}, asked for {offset}")
-                if offset < len(held):
-                    return held[offset : offset + max_records]
+                first, end = await self.bounds(topic, partition)
+                if not first <= offset <= end:
+                    raise OffsetOutOfRange(f"{topic}/{partition} holds {first} to {end - 1}, asked for {offset}")
+                if offset < end:
+                    return self.held(topic, partition)[offset - first : offset - first + max_records]
                 await self._grown.wait()
 
     def _must_be_there(self) -> None:

@@ -1,10 +1,22 @@
+from collections.abc import AsyncIterator
+
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from keyledger.eventlog.kafka import KafkaLog
-from keyledger.eventlog.port import EventLog
-from keyledger.testing.eventlog_suite import Connect, EventLogSuite
+from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord
+from keyledger.testing.eventlog_suite import Connect, EventLogSuite, Forget, numbered, read, values
 
 pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+async def admin(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    yield admin
+    await admin.close()
 
 
 class TestKafkaLog(EventLogSuite):
@@ -14,3 +26,45 @@ class TestKafkaLog(EventLogSuite):
             return KafkaLog(kafka_bootstrap)
 
         return connect
+
+    @pytest.fixture
+    def forget(self, admin: AIOKafkaAdminClient) -> Forget:
+        async def forget(log: EventLog, topic: str, partition: int) -> None:
+            _, end = await log.bounds(topic, partition)
+            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=end)})
+
+        return forget
+
+    async def test_a_batch_the_broker_refuses_for_good_does_not_stop_those_after_it(
+        self, log: EventLog, topic: str, admin: AIOKafkaAdminClient
+    ) -> None:
+        strict = f"{topic}.strict"
+        await admin.create_topics([NewTopic(strict, 2, 1, topic_configs={"max.message.bytes": "2000"})])
+        producer = await log.producer()
+        await producer.send(strict, 0, numbered([0]))
+        await producer.send(strict, 1, numbered([0]))
+        for _ in range(2):
+            with pytest.raises(LogUnavailable, match="MessageSizeTooLarge"):
+                await producer.send(strict, 0, [NewRecord(None, bytes(3_000))])
+            # With the refused batch's sequence numbers missing, the same client would be refused for ever.
+            await producer.send(strict, 0, numbered([1]))
+            await producer.send(strict, 1, numbered([1]))
+        reader = await log.reader(strict, 0, 0)
+        assert values(await read(reader, 3)) == ["0", "1", "1"]
+        await producer.close()
+        await reader.close()
+
+    async def test_a_partition_that_does_not_exist_is_unavailable(self, kafka_bootstrap: str, topic: str) -> None:
+        log = KafkaLog(kafka_bootstrap, timeout_seconds=1.0)
+        producer = await log.producer()
+        for name, partition in ((topic, 7), ("never-made", 0)):
+            reader = await log.reader(name, partition, 0)
+            with pytest.raises(LogUnavailable):
+                await producer.send(name, partition, numbered([0]))
+            with pytest.raises(LogUnavailable):
+                await reader.poll(max_records=1, timeout_seconds=0.1)
+            with pytest.raises(LogUnavailable):
+                await log.bounds(name, partition)
+            await reader.close()
+        await producer.close()
+        await log.close()

@@ -1,7 +1,7 @@
 import pytest
 
 from keyledger.eventlog.port import EventLog
-from keyledger.testing.eventlog_suite import Connect, EventLogSuite
+from keyledger.testing.eventlog_suite import Connect, EventLogSuite, Forget
 from keyledger.testing.memory_log import MemoryLog
 
 
@@ -14,3 +14,11 @@ class TestMemoryLog(EventLogSuite):
             return log
 
         return connect
+
+    @pytest.fixture
+    def forget(self) -> Forget:
+        async def forget(log: EventLog, topic: str, partition: int) -> None:
+            assert isinstance(log, MemoryLog)
+            log.forget(topic, partition)
+
+        return forget
