@@ -1,0 +1,288 @@
+"""``GET /v1/api-keys`` and ``GET /v1/api-keys/{key_id}``: the keys of the caller's organization, as of a position."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from keyledger.contracts.ports import Clock, Randomness
+from keyledger.contracts.routes import permission_for
+from keyledger.domain.events import Environment, KeyType
+from keyledger.domain.identifiers import is_resource_id
+from keyledger.projections.port import ReadModelUnavailable
+from keyledger.projections.runner import ProjectionRunner
+from keyledger.web import problems
+from keyledger.web.app import create_app
+from keyledger.web.conditions import etag
+from keyledger.web.cursors import Cursors
+from keyledger.web.documents import AUTHENTICATED, POSITION_HEADER, answered_headers, problem_answers
+from keyledger.web.positions import PositionTokens
+from keyledger.web.principal import Authenticate, Principal, insufficient
+from keyledger.web.problems import Problem
+from keyledger.web.resources import (
+    EXAMPLE_KEY,
+    ActorReference,
+    KeyResource,
+    KeyStatus,
+    OwnerReference,
+    key_status,
+    moment,
+)
+from keyledger_directory.projector import KeyRow
+from keyledger_directory.store import DirectoryStore, KeyView, Question
+
+LIST: Final = "/v1/api-keys"
+ONE: Final = "/v1/api-keys/{key_id}"
+READ_REVOKED: Final = "audit:read"
+WAIT_SECONDS: Final = 2.0
+NAME: Final = r"^[A-Za-z0-9_-]+$"
+"""What an id or a role's slug is made of. A database may refuse other characters, such as NUL, in its own way."""
+EXAMPLE_CURSOR: Final = "q1vZ0m8hT5b2dJ7wXk3LsDE3MzIx"
+
+READ_PROBLEMS: Final = (*AUTHENTICATED, "invalid-position-token", "invalid-request", "projection-behind", "not-ready")
+
+AtLeast = Annotated[
+    str | None,
+    Header(
+        alias="Keyledger-At-Least",
+        max_length=200,
+        description="The `Keyledger-Position` of a write: the answer reflects it, or is 503 `projection-behind`",
+    ),
+]
+IfNoneMatch = Annotated[
+    str | None,
+    Header(alias="If-None-Match", description='The `ETag` you have, such as `"3"`: 304 if the key is still the same'),
+]
+KeyId = Annotated[str, Path(description="The key's id", examples=[EXAMPLE_KEY["id"]])]
+
+
+class NoParameters(BaseModel):
+    """A query without parameters: unknown ones are refused, so that a misspelt one does not seem to work."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class KeyQuery(NoParameters):
+    """Which keys, and which page of them."""
+
+    type: KeyType | None = Field(default=None, description="Only keys of this type")
+    owner_id: str | None = Field(
+        default=None, max_length=64, pattern=NAME, description="Only keys of this user, team or service account"
+    )
+    role: str | None = Field(
+        default=None, max_length=64, pattern=NAME, description="Only keys with this role of their own"
+    )
+    environment: Environment | None = Field(default=None, description="Only keys of this environment")
+    status: KeyStatus | None = Field(
+        default=None, description=f"Default: active and expired keys. `revoked` needs `{READ_REVOKED}`"
+    )
+    limit: int = Field(default=50, ge=1, le=200, description="The most keys in one page")
+    cursor: str | None = Field(
+        default=None, max_length=1000, description="The `next_cursor` of the page before, with the same filters"
+    )
+
+
+class KeyPage(BaseModel):
+    """A page of keys, newest first. ``next_cursor`` null: there are no more."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"data": [EXAMPLE_KEY], "next_cursor": EXAMPLE_CURSOR}]},
+    )
+
+    data: list[KeyResource]
+    next_cursor: str | None
+
+
+class Reflection:
+    """Makes an answer reflect at least the asked position, and says which one it does."""
+
+    def __init__(self, runner: ProjectionRunner[KeyRow], positions: PositionTokens) -> None:
+        self._runner, self._positions = runner, positions
+
+    async def __call__(self, at_least: str | None) -> dict[str, str]:
+        """Wait until the position of the token is applied; return the header of the answer.
+
+        Raises:
+            Problem: ``invalid-position-token``; ``projection-behind`` after ``WAIT_SECONDS``, or when too many wait.
+        """
+        asked = 0 if at_least is None else self._positions.read(at_least)
+        reached = await self._runner.wait_for(asked, timeout_seconds=WAIT_SECONDS)
+        # Taken before the rows are read: they may be newer than what is said, never older.
+        here = {POSITION_HEADER: self._positions.write(self._runner.position)}
+        if not reached:
+            detail = "the position in Keyledger-At-Least is not applied here yet"
+            raise Problem("projection-behind", detail, headers={"Retry-After": "1", **here})
+        return here
+
+
+def create_api(
+    store: DirectoryStore,
+    runner: ProjectionRunner[KeyRow],
+    authenticate: Authenticate,
+    *,
+    positions: PositionTokens,
+    cursors: Cursors,
+    clock: Clock,
+    randomness: Randomness,
+) -> FastAPI:
+    """Return the application with this service's routes."""
+    app = create_app("Keyledger directory", randomness=randomness)
+
+    async def reader_of_list(request: Request) -> Principal:
+        return await authenticate(request, permission_for("GET", LIST))
+
+    async def reader_of_one(request: Request) -> Principal:
+        return await authenticate(request, permission_for("GET", ONE))
+
+    reflected = Reflection(runner, positions)
+
+    app.add_exception_handler(ReadModelUnavailable, _answer_unavailable)
+
+    @app.head(LIST, include_in_schema=False)
+    @app.get(
+        LIST,
+        summary="List API keys",
+        tags=["api-keys"],
+        operation_id="listApiKeys",
+        responses={
+            200: {"headers": answered_headers(POSITION_HEADER) | _NEXT_LINK},
+            **problem_answers(*READ_PROBLEMS),
+        },
+    )
+    async def list_keys(
+        request: Request,
+        response: Response,
+        caller: Annotated[Principal, Depends(reader_of_list)],
+        query: Annotated[KeyQuery, Query()],
+        at_least: AtLeast = None,
+    ) -> KeyPage:
+        """Keys of the caller's organization, newest first."""
+        _refuse_repetition(request)
+        if query.status == "revoked" and not caller.allows(READ_REVOKED):
+            raise insufficient(READ_REVOKED)
+        question = _question(caller, query)
+        before = None if query.cursor is None else cursors.read(query.cursor, question, int)
+        response.headers.update(await reflected(at_least))
+        now = clock.now()
+        found = await store.list(question, now=now, before=before, limit=query.limit + 1)
+        data = [resource(key, moment(now)) for key in found[: query.limit]]
+        if len(found) <= query.limit:
+            return KeyPage(data=data, next_cursor=None)
+        next_cursor = cursors.write(question, found[query.limit - 1].row.created_position)
+        response.headers["Link"] = _next_link(request, next_cursor)
+        return KeyPage(data=data, next_cursor=next_cursor)
+
+    @app.head(ONE, include_in_schema=False, response_model=KeyResource)
+    @app.get(
+        ONE,
+        summary="Get an API key",
+        tags=["api-keys"],
+        operation_id="getApiKey",
+        response_model=KeyResource,
+        responses={
+            200: {"headers": answered_headers("ETag", POSITION_HEADER)},
+            304: {"description": "The key is as `If-None-Match` knows it", "headers": answered_headers("ETag")},
+            **problem_answers(*READ_PROBLEMS, "not-found"),
+        },
+    )
+    async def get_key(
+        response: Response,
+        caller: Annotated[Principal, Depends(reader_of_one)],
+        key_id: KeyId,
+        _query: Annotated[NoParameters, Query()],
+        if_none_match: IfNoneMatch = None,
+        at_least: AtLeast = None,
+    ) -> KeyResource | Response:
+        """One key of the caller's organization. A revoked one answers like one that never was: 404."""
+        headers = await reflected(at_least)
+        key = await store.find(caller.organization_id, key_id) if is_resource_id(key_id, "key") else None
+        if key is None:
+            raise Problem("not-found", headers=headers)
+        found = resource(key, moment(clock.now()))
+        headers["ETag"] = etag(key.version)
+        # A key expires without a new version: who has seen it active must see that, whatever its ETag says.
+        if found.status == "active" and matches(if_none_match, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        response.headers.update(headers)
+        return found
+
+    return app
+
+
+async def _answer_unavailable(request: Request, _error: Exception) -> Response:
+    problem = Problem("not-ready", "the directory's database cannot be reached", headers={"Retry-After": "1"})
+    return problems.answer(problem, request)
+
+
+def _refuse_repetition(request: Request) -> None:
+    """Refuse a parameter that is sent twice: whichever of the two was meant, the other would be ignored."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        errors = [(f"query: {name}", "send it once") for name in repeated]
+        raise Problem("invalid-request", "see errors", errors=errors)
+
+
+_NEXT_LINK: Final[dict[str, Any]] = {
+    "Link": {
+        "description": "Where the next page is; absent on the last one",
+        "schema": {"type": "string"},
+        "example": f'<{LIST}?cursor={EXAMPLE_CURSOR}>; rel="next"',
+    },
+}
+
+
+def matches(if_none_match: str | None, current: str) -> bool:
+    """Say whether the header names this ETag, by weak comparison (RFC 9110, 13.1.2)."""
+    if if_none_match is None:
+        return False
+    named = [part.strip().removeprefix("W/") for part in if_none_match.split(",")]
+    return "*" in named or current in named
+
+
+def resource(key: KeyView, now: datetime) -> KeyResource:
+    """Return the key as the API shows it at ``now``."""
+    row = key.row
+    expires_at = _moment(row.expires_at)
+    return KeyResource(
+        id=key.id,
+        organization_id=row.organization_id,
+        type=row.type,
+        owner=OwnerReference(type=row.owner_type, id=row.owner_id),
+        name=row.name,
+        description=row.description,
+        role=row.role,
+        environment=row.environment,
+        status=key_status(revoked=row.revoked_at is not None, expires_at=expires_at, now=now),
+        created_at=moment(row.created_at),
+        created_by=ActorReference(user=row.created_by_user, key=row.created_by_key),
+        updated_at=moment(row.updated_at),
+        expires_at=expires_at,
+        revoked_at=_moment(row.revoked_at),
+        revocation_reason=row.revocation_reason,
+        rotated_at=_moment(row.rotated_at),
+        version=key.version,
+    )
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else moment(microseconds)
+
+
+def _question(caller: Principal, query: KeyQuery) -> Question:
+    return Question(
+        organization_id=caller.organization_id,
+        type=query.type,
+        owner_id=query.owner_id,
+        role=query.role,
+        environment=query.environment,
+        status=query.status,
+    )
+
+
+def _next_link(request: Request, cursor: str) -> str:
+    kept: Sequence[tuple[str, str]] = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
+    return f'<{request.url.path}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
