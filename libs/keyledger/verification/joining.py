@@ -21,11 +21,15 @@ _MOST_COMBINATIONS: Final = 2_000
 
 
 class Held(Struct, frozen=True):
-    """What a key holds: the ids of its effective roles, what they allow together, and the predicate itself."""
+    """What a key holds: the ids of its effective roles, what they allow together, and the predicate itself.
+
+    ``operator``: its organization is the operator's own.
+    """
 
     role: tuple[str, ...]
     permissions: tuple[str, ...]
     authority: Authority
+    operator: bool
 
 
 class Snapshot:
@@ -45,18 +49,25 @@ class Snapshot:
         owner = self._line(key.owner_id, transaction)
         if not isinstance(owner, OwnerRecord) or owner.organization_id != key.organization_id:
             return None
-        if not isinstance(self._line(key.organization_id, transaction), OrganizationRecord):
+        organization = self._line(key.organization_id, transaction)
+        if not isinstance(organization, OrganizationRecord):
             return None
         combination = (key.organization_id, key.role, owner.roles if key.type == "personal" else None)
         held = self._held.get(combination)
         if held is None:
             if len(self._held) >= _MOST_COMBINATIONS:
                 self._held.clear()
-            held = self._held[combination] = self._join(*combination, transaction)
+            held = self._held[combination] = self._join(*combination, transaction, operator=organization.operator)
         return held
 
     def _join(
-        self, organization_id: str, own: str | None, owners: tuple[str, ...] | None, transaction: lmdb.Transaction
+        self,
+        organization_id: str,
+        own: str | None,
+        owners: tuple[str, ...] | None,
+        transaction: lmdb.Transaction,
+        *,
+        operator: bool,
     ) -> Held:
         layers = tuple(layer for layer in (None if own is None else (own,), owners) if layer is not None) or ((),)
         authority = Authority(
@@ -65,7 +76,7 @@ class Snapshot:
                 for layer in layers
             )
         )
-        return Held(layers[0], permissions_of(authority), authority)
+        return Held(layers[0], permissions_of(authority), authority, operator)
 
     def _role(self, organization_id: str, name: str, transaction: lmdb.Transaction) -> Role | None:
         found = self._line(role_stream(organization_id, name), transaction)

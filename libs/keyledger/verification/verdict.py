@@ -42,9 +42,10 @@ NO_AUTHORITY: Final = Authority(((),))
 class Verdict(Struct, frozen=True, kw_only=True):
     """Whether a key is good, and whose it is. What the key is, is told only to the holder of a right secret.
 
-    ``role``: the ids of the effective roles. ``permissions``: what they allow together (``resource:action``, ``*`` on
-    either side). ``position``: the ledger position that the verdict stands for; with ``fresh_as_of`` (us) it says how
-    old the verdict may be. ``stale``: the node cannot prove that it is fresh, and was told to answer all the same.
+    ``operator``: the key's organization is the operator's own. ``role``: the ids of the effective roles.
+    ``permissions``: what they allow together (``resource:action``, ``*`` on either side). ``position``: the ledger
+    position that the verdict stands for; with ``fresh_as_of`` (us) it says how old the verdict may be. ``stale``: the
+    node cannot prove that it is fresh, and was told to answer all the same.
     """
 
     code: Code
@@ -53,6 +54,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     name: str | None = None
     type: KeyType | None = None
     organization_id: str | None = None
+    operator: bool = False
     owner_type: OwnerType | None = None
     owner_id: str | None = None
     role: tuple[str, ...] = ()

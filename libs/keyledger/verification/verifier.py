@@ -129,6 +129,7 @@ class Verifier:
             name=key.name,
             type=key.type,
             organization_id=key.organization_id,
+            operator=held.operator,
             owner_type=key.owner_type,
             owner_id=key.owner_id,
             role=held.role,

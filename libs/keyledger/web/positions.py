@@ -8,6 +8,7 @@ import hmac
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
+from collections.abc import Callable
 
 from keyledger.verification.peppers import Peppers
 from keyledger.web.problems import Problem
@@ -18,15 +19,19 @@ _VERSION = 1
 
 
 class PositionTokens:
-    """Writes and reads the position tokens of one ledger. ``store_id``: 32 hexadecimal digits."""
+    """Writes and reads the position tokens of one ledger.
 
-    def __init__(self, store_id: str, key: bytes) -> None:
-        self._store = bytes.fromhex(store_id)
+    ``store_id``: 32 hexadecimal digits, or a function that returns them: a process that follows the log learns from it
+    which ledger it follows. While that is not known ("") no token is one of this ledger.
+    """
+
+    def __init__(self, store_id: str | Callable[[], str], key: bytes) -> None:
+        self._store_id = store_id
         self._key = key
 
     def write(self, position: int) -> str:
         """Return the token of a position."""
-        body = _FORM.pack(_VERSION, self._store, 0, position)
+        body = _FORM.pack(_VERSION, self._store(), 0, position)
         return urlsafe_b64encode(body + self._mac(body)).rstrip(b"=").decode()
 
     def read(self, token: str) -> int:
@@ -41,9 +46,12 @@ class PositionTokens:
             version, store, shard, position = _FORM.unpack(body)
         except (NotBase64, ValueError, struct.error):
             raise _invalid() from None
-        if not hmac.compare_digest(mac, self._mac(body)) or (version, store, shard) != (_VERSION, self._store, 0):
+        if not hmac.compare_digest(mac, self._mac(body)) or (version, store, shard) != (_VERSION, self._store(), 0):
             raise _invalid()
         return int(position)
+
+    def _store(self) -> bytes:
+        return bytes.fromhex(self._store_id() if callable(self._store_id) else self._store_id)
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
