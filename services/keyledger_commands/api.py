@@ -1,0 +1,39 @@
+"""The application of this service: the routes of keys and of those who own them."""
+
+from fastapi import FastAPI
+
+from keyledger.contracts.ports import Clock, Randomness
+from keyledger.eventstore.port import Ledger
+from keyledger.verification.peppers import Peppers
+from keyledger.web.app import create_app
+from keyledger.web.positions import position_tokens
+from keyledger_commands.authentication import LedgerAuthentication
+from keyledger_commands.issuing import Issuer
+from keyledger_commands.keys_api import KeysApi
+from keyledger_commands.people_api import PeopleApi
+from keyledger_commands.routing import Routes
+from keyledger_commands.writing import Writes
+
+
+def create_api(
+    ledger: Ledger,
+    authentication: LedgerAuthentication,
+    *,
+    peppers: Peppers,
+    clock: Clock,
+    randomness: Randomness,
+) -> FastAPI:
+    """Return the application with this service's routes."""
+    app = create_app("Keyledger commands", randomness=randomness)
+    writes = Writes(ledger, randomness)
+    positions = position_tokens(ledger.store_id, peppers)
+    routes = Routes(authentication)
+    issuer = Issuer(peppers, randomness)
+    keys = KeysApi(
+        ledger, writes, authentication, issuer=issuer, positions=positions, clock=clock, randomness=randomness
+    )
+    people = PeopleApi(ledger, writes, authentication, positions=positions, randomness=randomness)
+    keys.add_to(routes)
+    people.add_to(routes)
+    app.include_router(routes.router)
+    return app

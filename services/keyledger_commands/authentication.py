@@ -1,0 +1,211 @@
+"""Who sends a management request, judged by folding the ledger itself.
+
+Never by the log and never by a read model: when the broker is gone or a projection is behind, an operator must still
+get in to revoke a key, and a key that was revoked a moment ago must not.
+"""
+
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final, assert_never
+
+from fastapi import Request
+from msgspec import Struct
+
+from keyledger.contracts.auth_event import AuthAttempt
+from keyledger.contracts.ports import Clock, Randomness
+from keyledger.contracts.verdict import Code
+from keyledger.domain.identifiers import role_stream
+from keyledger.domain.keys import Absent, Active, Key, LiveSecret, Revoked
+from keyledger.domain.organizations import Organization
+from keyledger.domain.people import Nobody, ServiceAccount, Team, User, roles_of
+from keyledger.domain.permissions import Authority
+from keyledger.eventstore.port import Ledger
+from keyledger.verification.fingerprint import fingerprint, fingerprint_key
+from keyledger.verification.peppers import Peppers, digest
+from keyledger.verification.source import Network, SourceAddresses
+from keyledger.verification.token import Token, parse
+from keyledger.web.credentials import bearer_token
+from keyledger.web.principal import Principal, insufficient
+from keyledger.web.problems import Problem
+from keyledger.web.resources import moment
+from keyledger_commands.streams import key_of, load, organization_of, owner_of, role_of
+
+_DUMMY_PEPPER: Final = bytes(32)
+_DUMMY_DIGEST: Final = bytes(32)
+
+RecordAttempt = Callable[[AuthAttempt], None]
+"""Takes one attempt; returns at once and never raises, whatever becomes of the log."""
+
+
+class _Judgement(Struct, frozen=True, kw_only=True):
+    """What an attempt came to. ``principal`` is there for a good key only."""
+
+    code: Code
+    key: Active | None = None
+    secret_id: str | None = None
+    fingerprint: str | None = None
+    principal: Principal | None = None
+
+
+class LedgerAuthentication:
+    """Authenticates by three small queries, and records every attempt, refused or not."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        peppers: Peppers,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        record: RecordAttempt,
+        node: str,
+        trusted_proxies: Sequence[Network] = (),
+    ) -> None:
+        self._ledger, self._peppers, self._clock, self._randomness = ledger, peppers, clock, randomness
+        self._record, self._node, self._sources = record, node, SourceAddresses(trusted_proxies)
+        self._fingerprint_key = fingerprint_key(peppers)
+
+    def source(self, request: Request) -> str:
+        """Return the address that a request came from: the peer's, or the one that a trusted proxy names."""
+        peer = request.client.host if request.client else None
+        return self._sources.of(peer, request.headers.getlist("x-forwarded-for"))
+
+    async def __call__(self, request: Request, permission: str) -> Principal:
+        """Return the caller of a request that needs a permission.
+
+        Raises:
+            Problem: 400 for two credentials; 401 as ``missing-credential`` or ``invalid-credential``, and to the holder
+                of a right secret ``expired`` or ``revoked``; 403 ``insufficient-permission``.
+            LedgerUnavailable
+        """
+        try:
+            sent = bearer_token(request)
+        except Problem:  # two credentials are a mistake like none: neither is tried
+            self._tell(request, permission, _Judgement(code="missing-credential"))
+            raise
+        judged = _Judgement(code="missing-credential") if sent is None else await self._judge(sent, permission)
+        self._tell(request, permission, judged)
+        if judged.code == "insufficient-permission":
+            raise insufficient(permission)
+        if judged.principal is None:
+            raise Problem(judged.code)
+        return judged.principal
+
+    async def _judge(self, sent: str, permission: str) -> _Judgement:
+        # Computed for good keys too: every refusal costs the same work.
+        unknown = _Judgement(code="invalid-credential", fingerprint=fingerprint(self._fingerprint_key, sent))
+        token = parse(sent)
+        if token is None:
+            return unknown
+        key = key_of((await load(self._ledger, [token.key_id]))[token.key_id])
+        now = moment(self._clock.now())
+        secret = self._matching_secret(key, token, now)
+        known = _as_last_seen(key)
+        if known is None:
+            return unknown
+        if secret is None or token.environment != known.environment:
+            return _Judgement(code="invalid-credential", key=known)
+        return await self._judge_holder(key, known, secret, permission, now)
+
+    def _matching_secret(self, key: Key, token: Token, now: datetime) -> LiveSecret | None:
+        """Return the live secret that was sent. A key that is not there costs one comparison too."""
+        known = _as_last_seen(key)
+        if known is None:
+            hmac.compare_digest(digest(_DUMMY_PEPPER, token.secret), _DUMMY_DIGEST)
+            return None
+        matching = None
+        for live in known.secrets:
+            pepper = self._peppers.pepper(live.secret.pepper, known.organization_id)
+            sent = digest(_DUMMY_PEPPER if pepper is None else pepper, token.secret)
+            right = hmac.compare_digest(sent, live.secret.digest) and pepper is not None
+            if right and (live.ends_at is None or now < live.ends_at):
+                matching = live
+        return matching
+
+    async def _judge_holder(
+        self, key: Key, known: Active, live: LiveSecret, permission: str, now: datetime
+    ) -> _Judgement:
+        """Judge a request whose secret is right: its holder may know what is wrong."""
+        principal = await self._principal(known)
+        code: Code = "valid"
+        if principal is None:  # its owner or organization is not there: it can do nothing, for whoever holds it
+            code = "invalid-credential"
+        elif isinstance(key, Revoked):
+            code = "revoked"
+        elif known.expires_at is not None and known.expires_at <= now:
+            code = "expired"
+        elif not principal.allows(permission):
+            code = "insufficient-permission"
+        return _Judgement(
+            code=code,
+            key=known,
+            secret_id=live.secret.id,
+            principal=principal if code == "valid" else None,
+        )
+
+    async def _principal(self, key: Active) -> Principal | None:
+        """Return who the key speaks for and what it may do now; None where its owner or organization is missing."""
+        own = () if key.role is None else (role_stream(key.organization_id, key.role),)
+        loaded = await load(self._ledger, [key.owner_id, key.organization_id, *own])
+        owner, organization = owner_of(loaded[key.owner_id]), organization_of(loaded[key.organization_id])
+        if isinstance(owner, Nobody) or owner.organization_id != key.organization_id:
+            return None
+        if not isinstance(organization, Organization):
+            return None
+        owners = tuple(role_stream(key.organization_id, role) for role in roles_of(owner))
+        loaded |= await load(self._ledger, [stream for stream in owners if stream not in loaded]) if owners else {}
+        layers: list[tuple[str, ...]] = [own] if key.role is not None else []
+        match owner:
+            case User():  # a personal key never exceeds its owner
+                layers.append(owners)
+            case Team() | ServiceAccount():
+                pass
+            case _:
+                assert_never(owner)
+        return Principal(
+            organization_id=key.organization_id,
+            operator=organization.operator,
+            key_id=key.key_id,
+            owner_type=key.owner_type,
+            owner_id=key.owner_id,
+            authority=Authority(
+                tuple(
+                    tuple(role for stream in layer if (role := role_of(loaded[stream])) is not None)
+                    for layer in layers or [()]  # no layers at all would agree to everything
+                )
+            ),
+        )
+
+    def _tell(self, request: Request, permission: str, judged: _Judgement) -> None:
+        key = judged.key
+        self._record(
+            AuthAttempt(
+                id=f"att_{self._randomness.token_hex(12)}",
+                at=self._clock.now(),
+                node=self._node,
+                surface="management",
+                code=judged.code,
+                source=self.source(request),
+                organization_id=None if key is None else key.organization_id,
+                key_id=None if key is None else key.key_id,
+                secret_id=judged.secret_id,
+                fingerprint=judged.fingerprint,
+                environment=None if key is None else key.environment,
+                request_id=request.scope.get("keyledger.request_id"),
+                permission=permission,
+            )
+        )
+
+
+def _as_last_seen(key: Key) -> Active | None:
+    """Return what is known of a key, revoked or not; None where there never was one."""
+    match key:
+        case Active():
+            return key
+        case Revoked():
+            return key.last
+        case Absent():
+            return None
+        case _:
+            assert_never(key)

@@ -1,0 +1,205 @@
+"""What may be sent: each body's form, checked before anything is decided."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from keyledger.domain.events import Environment, KeyType
+from keyledger.web.documents import JSON
+from keyledger.web.problems import Problem
+
+MERGE_PATCH: Final = "application/merge-patch+json"
+Body = TypeVar("Body", bound=BaseModel)
+
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII | re.IGNORECASE
+)
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+def _without_controls(text: str, *, allowed: str = "") -> str:
+    if any(unicodedata.category(letter) == "Cc" and letter not in allowed for letter in text):
+        raise PydanticCustomError("control_character", "Control characters are not allowed")
+    return text
+
+
+def _name(text: str) -> str:
+    trimmed = _without_controls(text).strip()
+    if not trimmed:
+        raise PydanticCustomError("empty_name", "There must be something in it besides white space")
+    return trimmed
+
+
+def _description(text: str) -> str:
+    return _without_controls(text, allowed="\n\r\t")
+
+
+def _email(text: str) -> str:
+    if _EMAIL.fullmatch(_without_controls(text)) is None:
+        raise PydanticCustomError("email", "This is no e-mail address")
+    return text
+
+
+def _time(value: object) -> object:
+    """Return a time in UTC. Without an offset a time is a guess, and a number could be seconds or milliseconds."""
+    if value is None:
+        return None
+    wrong = PydanticCustomError("time", "Write RFC 3339 with an offset, such as 2027-01-31T12:00:00Z")
+    if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
+        raise wrong
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise wrong from None
+
+
+Name = Annotated[
+    str,
+    Field(max_length=255, description="1 to 255 characters after trimming", examples=["checkout"]),
+    AfterValidator(_name),
+]
+Description = Annotated[str, Field(max_length=1000), AfterValidator(_description)]
+RoleId = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        description="The id of a role: `viewer`, `developer`, `administrator`, `api_manager`",
+        examples=["developer"],
+    ),
+]
+Expiry = Annotated[
+    datetime,
+    BeforeValidator(_time, json_schema_input_type=str),
+    Field(description="RFC 3339 with an offset, in the future", examples=["2027-01-31T12:00:00Z"]),
+]
+Email = Annotated[str, Field(max_length=254, examples=["ada@example.com"]), AfterValidator(_email)]
+
+
+class _Closed(BaseModel):
+    """A body whose unknown fields are refused: a misspelt one must not be lost silently."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class CreateKeyBody(_Closed):
+    """A new API key. Its name and description are kept in history for ever: put nothing personal there."""
+
+    name: Name
+    description: Description = ""
+    type: KeyType = "personal"
+    owner_id: str | None = Field(
+        default=None,
+        description="A user, team or service account, as `type` says. Only a personal key of a caller who is a user "
+        "may leave it out: then it is the caller.",
+    )
+    role: RoleId | None = Field(
+        default=None, description="Only a personal key may leave it out: then it has its owner's"
+    )
+    environment: Environment = "dev"
+    expires_at: Expiry | None = None
+
+
+class ChangeKeyBody(_Closed):
+    """What is to be changed of an API key (JSON Merge Patch, RFC 7396): null removes, what is absent stays."""
+
+    name: Name = ""
+    description: Description | None = Field(default=None, description="null: none")
+    role: RoleId | None = Field(default=None, description="null, for a personal key only: its owner's")
+    expires_at: Expiry | None = Field(default=None, description="null: never")
+
+
+class RotateKeyBody(_Closed):
+    """Nothing can be chosen yet: the old secret dies at once. The body may be left out."""
+
+
+class CreateUserBody(_Closed):
+    """A new user. Name and address are kept apart from the events and can be erased."""
+
+    name: Name
+    email: Email | None = None
+    role: RoleId | None = Field(default=None, description="Short for `roles` with one; `viewer` without either")
+    roles: list[RoleId] | None = Field(default=None, min_length=1, max_length=16)
+
+    @model_validator(mode="after")
+    def _either(self) -> "CreateUserBody":
+        if self.role is not None and self.roles is not None:
+            raise PydanticCustomError("role_and_roles", "Send role or roles, not both")
+        return self
+
+    @property
+    def all_roles(self) -> tuple[str, ...]:
+        """The roles that were asked for, each once."""
+        return tuple(dict.fromkeys(self.roles or [self.role or "viewer"]))
+
+
+class CreateTeamBody(_Closed):
+    """A new team. Its name is kept in history for ever."""
+
+    name: Name
+
+
+class CreateServiceAccountBody(_Closed):
+    """A new service account. Its name and description are kept in history for ever."""
+
+    name: Name
+    description: Description = ""
+
+
+async def read_body(request: Request, form: type[Body], *media_types: str, optional: bool = False) -> Body:
+    """Return the body of a request; with ``optional`` none at all is an empty object.
+
+    Raises:
+        Problem: 400 where it is no JSON, 413 where it is too long, 415 where its media type is none of these
+            (``application/json`` by default), 422 with a pointer to each field that is not as it must be.
+    """
+    accepted = media_types or (JSON,)
+    raw = await request.body()
+    if optional and not raw:
+        return form.model_validate({})
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in accepted:
+        headers = {"Accept-Patch": ", ".join(accepted)} if request.method == "PATCH" else {}
+        raise Problem("unsupported-media-type", f"send {' or '.join(accepted)}", headers=headers)
+    sent = _parse(raw)
+    if not isinstance(sent, dict):
+        raise Problem("invalid-request", "see errors", errors=[("#", "The body must be a JSON object")])
+    try:
+        return form.model_validate(sent)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from None
+
+
+def _parse(raw: bytes) -> object:
+    try:
+        return json.loads(raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError too
+        raise Problem("malformed-request", "the body is not JSON") from None
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object. Of two members with one name, which is meant is anybody's guess (RFC 8259, 4)."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return found
+
+
+def described(form: type[BaseModel], *media_types: str, examples: Mapping[str, Any], required: bool = True) -> Any:
+    """Return the OpenAPI description of a body that ``read_body`` reads."""
+    schema = form.model_json_schema()
+    named = {name: {"value": value} for name, value in examples.items()}
+    content = {media_type: {"schema": schema, "examples": named} for media_type in media_types or (JSON,)}
+    return {"requestBody": {"required": required, "content": content}}

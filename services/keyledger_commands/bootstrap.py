@@ -1,0 +1,162 @@
+"""The first start: an organization, its roles, an administrator and the root key, in a file that nobody else can read.
+
+Every id is derived from the ledger's own: whoever starts, however often, and whoever else starts at the same time, aims
+at the same streams, and the ledger lets each be begun once. So a start that was killed anywhere is simply gone on with.
+The file is written before the key: the key then gets the secret that stands there.
+"""
+
+import hmac
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from keyledger.contracts.ports import Clock, Randomness
+from keyledger.contracts.registry import encode
+from keyledger.domain.events import Event, KeyCreated, KeyRotated, Secret
+from keyledger.domain.identifiers import Kind, resource_id
+from keyledger.domain.keys import Absent, CreateKey, decide
+from keyledger.domain.organizations import FoundOrganization, seed
+from keyledger.eventstore.port import Append, Ledger, Profile, VersionConflict
+from keyledger.runtime.masters import write_once
+from keyledger.runtime.settings import InvalidSettings
+from keyledger.verification.peppers import Peppers, digest
+from keyledger.verification.token import Token, parse
+from keyledger.web.resources import moment
+from keyledger_commands.issuing import Issuer
+from keyledger_commands.streams import Stream, load
+
+FILE_NAME: Final = "root.key"
+ORGANIZATION_NAME: Final = "Keyledger"
+ADMINISTRATOR_NAME: Final = "Administrator"
+KEY_NAME: Final = "root key"
+_REQUEST_ID: Final = "bootstrap"
+
+log = structlog.get_logger(__name__)
+
+
+def first_id(kind: Kind, store_id: str) -> str:
+    """Return the id of the first thing of a kind in a ledger: a UUIDv7 of the year 1970, so it sorts before all others.
+
+    It is no secret, and need not be: what nobody can guess is the root key's secret.
+    """
+    number = int.from_bytes(sha256(f"keyledger first {kind} of {store_id}".encode()).digest()[:16])
+    number &= (1 << 80) - 1  # 48 bits of time: zero
+    number = number & ~(0xF << 76) | 0x7 << 76  # version
+    number = number & ~(0x3 << 62) | 0x2 << 62  # variant
+    return resource_id(kind, number)
+
+
+async def bootstrap(
+    ledger: Ledger, peppers: Peppers, randomness: Randomness, clock: Clock, data_dir: Path
+) -> Path | None:
+    """See to it that the ledger has its first organization, and return the root key's file if that was completed now.
+
+    A ledger that has its root key is left alone: the file may have been moved to a safe place.
+
+    Raises:
+        InvalidSettings: ``root.key`` in the data folder belongs to another ledger.
+        LedgerError
+    """
+    return await _Bootstrap(ledger, peppers, randomness, clock, data_dir / FILE_NAME).complete()
+
+
+class _Bootstrap:
+    """One start of one process."""
+
+    def __init__(self, ledger: Ledger, peppers: Peppers, randomness: Randomness, clock: Clock, file: Path) -> None:
+        self._ledger, self._peppers, self._randomness, self._clock = ledger, peppers, randomness, clock
+        self._issuer = Issuer(peppers, randomness)
+        self._file = file
+        self._organization_id = first_id("org", ledger.store_id)
+        self._user_id = first_id("user", ledger.store_id)
+        self._key_id = first_id("key", ledger.store_id)
+
+    async def complete(self) -> Path | None:
+        root = (await load(self._ledger, [self._key_id]))[self._key_id]
+        if root.version:
+            self._drop_loser(root)
+            return None
+        await self._seed()
+        # The file comes before the key: a key whose secret was lost with this process would be a door for nobody.
+        write_once(self._file, self._issuer.mint("dev", self._key_id))
+        token = self._read_file()
+        if token is None or token[1].key_id != self._key_id:
+            raise InvalidSettings(f"{self._file} belongs to another ledger: move it away, or set KEYLEDGER_DATA_DIR")
+        if await self._begin(self._key_id, self._root_key(token[0])):
+            return self._file
+        self._drop_loser((await load(self._ledger, [self._key_id]))[self._key_id])
+        return None
+
+    async def _seed(self) -> None:
+        command = FoundOrganization(
+            organization_id=self._organization_id,
+            name=ORGANIZATION_NAME,
+            operator=True,
+            administrator_id=self._user_id,
+        )
+        profile = Profile(self._user_id, ADMINISTRATOR_NAME, None)
+        for stream, event in seed(command):
+            await self._begin(stream, [event], profile if stream == self._user_id else None)
+
+    def _root_key(self, token_text: str) -> Sequence[Event]:
+        command = CreateKey(
+            organization_id=self._organization_id,
+            key_id=self._key_id,
+            type="personal",
+            owner_id=self._user_id,
+            name=KEY_NAME,
+            description="Made at the first start",
+            role=None,
+            environment="dev",
+            expires_at=None,
+            secret=self._issuer.kept(self._organization_id, token_text),
+            at=moment(self._clock.now()),
+        )
+        return decide(Absent(), command)
+
+    async def _begin(self, stream: str, events: Sequence[Event], profile: Profile | None = None) -> bool:
+        """Write the first events of a stream; False where somebody, perhaps an earlier start, has begun it."""
+        append = Append(
+            append_id=self._randomness.token_hex(16),
+            organization_id=self._organization_id,
+            stream=stream,
+            expected_version=0,
+            events=tuple(encode(event) for event in events),
+            request_id=_REQUEST_ID,
+            profile=profile,
+        )
+        try:
+            await self._ledger.append(append)
+        except VersionConflict:
+            return False
+        return True
+
+    def _read_file(self) -> tuple[str, Token] | None:
+        try:
+            text = self._file.read_text(encoding="ascii").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+        token = parse(text)
+        return None if token is None else (text, token)
+
+    def _drop_loser(self, root: Stream) -> None:
+        """Remove the file if its secret never belonged to the key: this process, or an earlier start, lost a race.
+
+        A file whose secret did belong to it, or that holds another key, is the operator's own matter.
+        """
+        found = self._read_file()
+        if found is None or found[1].key_id != self._key_id:
+            return
+        secrets = [fact.event.secret for fact in root.facts if isinstance(fact.event, KeyCreated | KeyRotated)]
+        if not any(self._is_of(secret, found[1]) for secret in secrets):
+            self._file.unlink(missing_ok=True)
+            log.warning("another process made the root key: look for root.key in its data folder")
+
+    def _is_of(self, secret: Secret, token: Token) -> bool:
+        pepper = self._peppers.pepper(secret.pepper, self._organization_id)
+        if pepper is None:  # its master is retired: nothing can be said of it, so nothing is removed
+            return True
+        return hmac.compare_digest(digest(pepper, token.secret), secret.digest)

@@ -1,0 +1,227 @@
+"""Users, teams and service accounts: create and read. Reads fold the ledger, so they are never behind."""
+
+from collections.abc import Callable
+from typing import Annotated, Final, TypeVar
+
+from fastapi import Header, Request
+from fastapi.responses import Response
+from msgspec import Struct
+from pydantic import BaseModel
+
+from keyledger.contracts.ports import Randomness
+from keyledger.domain.events import OwnerType
+from keyledger.domain.identifiers import is_resource_id
+from keyledger.domain.people import (
+    CreateServiceAccount,
+    CreateTeam,
+    CreateUser,
+    Nobody,
+    OwnerCommand,
+    User,
+    decide,
+)
+from keyledger.eventstore.port import Ledger, Profile
+from keyledger.web.conditions import etag
+from keyledger.web.documents import JSON, POSITION_HEADER
+from keyledger.web.idempotency import IdempotencyKey
+from keyledger.web.positions import PositionTokens
+from keyledger.web.principal import Principal
+from keyledger.web.problems import Problem
+from keyledger_commands.answering import answer
+from keyledger_commands.authentication import LedgerAuthentication
+from keyledger_commands.bodies import (
+    CreateServiceAccountBody,
+    CreateTeamBody,
+    CreateUserBody,
+    described,
+    read_body,
+)
+from keyledger_commands.granting import OWNER_FORMS, OWNER_WORDS, check_grant, look_around
+from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes, principal_of
+from keyledger_commands.streams import Stream, load, owner_of
+from keyledger_commands.views import ServiceAccountResource, TeamResource, UserResource, owner_resource
+from keyledger_commands.writing import Decide, Decision, Writes
+
+AtLeast = Annotated[
+    str | None,
+    Header(
+        alias="Keyledger-At-Least",
+        max_length=200,
+        description="A `Keyledger-Position` that the answer must include. The ledger itself is read here, so it does; "
+        "a token that is forged, of another ledger or beyond its head is refused.",
+    ),
+]
+_WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed", "Location")
+_READ: Final = ("ETag", "Keyledger-Position")
+_NEW: Final = Stream(0, ())
+
+
+class _Creation(Struct, frozen=True):
+    """A new owner as it was asked for, and what is kept beside its events."""
+
+    command: OwnerCommand
+    profile: Profile | None = None
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class PeopleApi:
+    """The routes of users, teams and service accounts."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        writes: Writes,
+        authentication: LedgerAuthentication,
+        *,
+        positions: PositionTokens,
+        randomness: Randomness,
+    ) -> None:
+        self._ledger, self._writes, self._authentication = ledger, writes, authentication
+        self._positions, self._randomness = positions, randomness
+
+    def add_to(self, routes: Routes) -> None:
+        """Add the routes."""
+        writes = (*WRITE_PROBLEMS, "unsupported-media-type")
+        routes.add(
+            "POST", "/v1/users", self.create_user,
+            operation_id="createUser", summary="Create a user", tag="people", status=201, answer=UserResource,
+            problems=(*writes, "not-grantable"), headers=_WRITTEN,
+            body=described(CreateUserBody, examples={"developer": {"name": "Ada Lovelace", "role": "developer"}}),
+        )  # fmt: skip
+        routes.add(
+            "GET", "/v1/users/{user_id}", self.read_user,
+            operation_id="readUser", summary="Read a user", tag="people", answer=UserResource,
+            problems=READ_PROBLEMS, headers=_READ,
+        )  # fmt: skip
+        routes.add(
+            "POST", "/v1/teams", self.create_team,
+            operation_id="createTeam", summary="Create a team", tag="people", status=201, answer=TeamResource,
+            problems=writes, headers=_WRITTEN,
+            body=described(CreateTeamBody, examples={"team": {"name": "Payments"}}),
+        )  # fmt: skip
+        routes.add(
+            "GET", "/v1/teams/{team_id}", self.read_team,
+            operation_id="readTeam", summary="Read a team", tag="people", answer=TeamResource,
+            problems=READ_PROBLEMS, headers=_READ,
+        )  # fmt: skip
+        routes.add(
+            "POST", "/v1/service-accounts", self.create_service_account,
+            operation_id="createServiceAccount", summary="Create a service account", tag="people", status=201,
+            answer=ServiceAccountResource, problems=writes, headers=_WRITTEN,
+            body=described(CreateServiceAccountBody, examples={"export": {"name": "nightly export"}}),
+        )  # fmt: skip
+        routes.add(
+            "GET", "/v1/service-accounts/{service_account_id}", self.read_service_account,
+            operation_id="readServiceAccount", summary="Read a service account", tag="people",
+            answer=ServiceAccountResource, problems=READ_PROBLEMS, headers=_READ,
+        )  # fmt: skip
+
+    async def create_user(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+        """Make a user. One may only hand out roles that the caller's own role grants."""
+
+        def creation(body: CreateUserBody, organization_id: str, user_id: str) -> _Creation:
+            command = CreateUser(organization_id=organization_id, user_id=user_id, roles=body.all_roles)
+            return _Creation(command, Profile(user_id, body.name, body.email))
+
+        return await self._create(request, "user", CreateUserBody, creation, idempotency_key)
+
+    async def create_team(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+        """Make a team."""
+
+        def creation(body: CreateTeamBody, organization_id: str, team_id: str) -> _Creation:
+            return _Creation(CreateTeam(organization_id=organization_id, team_id=team_id, name=body.name))
+
+        return await self._create(request, "team", CreateTeamBody, creation, idempotency_key)
+
+    async def create_service_account(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+        """Make a service account."""
+
+        def creation(body: CreateServiceAccountBody, organization_id: str, service_account_id: str) -> _Creation:
+            command = CreateServiceAccount(
+                organization_id=organization_id,
+                service_account_id=service_account_id,
+                name=body.name,
+                description=body.description,
+            )
+            return _Creation(command)
+
+        return await self._create(request, "service", CreateServiceAccountBody, creation, idempotency_key)
+
+    async def read_user(self, request: Request, user_id: str, at_least: AtLeast = None) -> Response:
+        """Read a user; name and address are null once they are erased."""
+        return await self._read(request, "user", user_id, at_least)
+
+    async def read_team(self, request: Request, team_id: str, at_least: AtLeast = None) -> Response:
+        """Read a team."""
+        return await self._read(request, "team", team_id, at_least)
+
+    async def read_service_account(
+        self, request: Request, service_account_id: str, at_least: AtLeast = None
+    ) -> Response:
+        """Read a service account."""
+        return await self._read(request, "service", service_account_id, at_least)
+
+    async def _create(
+        self,
+        request: Request,
+        kind: OwnerType,
+        form: type[Body],
+        creation: Callable[[Body, str, str], _Creation],
+        idempotency_key: str | None,
+    ) -> Response:
+        caller = principal_of(request)
+        source = self._authentication.source(request)
+        call = await self._writes.open(request, caller, source=source, idempotency_key=idempotency_key, status=201)
+        owner_id = self._randomness.resource_id(kind)
+        created: list[_Creation] = []
+
+        async def prepare() -> Decide:
+            created.append(creation(await read_body(request, form), caller.organization_id, owner_id))
+            return lambda: self._decide(caller, owner_id, created[0])
+
+        written = await self._writes.carry_out(call, 201, prepare)
+        profile = created[0].profile if created else await self._profile(written.stream)
+        resource = owner_resource(owner_of(written.stream), written.stream, profile)
+        location = {"Location": f"{request.url.path}/{written.stream.facts[0].header.stream}"}
+        return answer(written, self._positions, resource.model_dump_json(), location)
+
+    async def _decide(self, caller: Principal, owner_id: str, creation: _Creation) -> Decision:
+        command = creation.command
+        roles = command.roles if isinstance(command, CreateUser) else ()
+        around = await look_around(self._ledger, caller.organization_id, roles=roles)
+        if around.undefined:
+            raise Problem("invalid-request", "see errors", errors=[("#/roles", "there is no such role")])
+        check_grant(caller, around, roles)
+        return Decision(
+            stream=owner_id,
+            before=_NEW,
+            events=decide(Nobody(), command),
+            guards=around.guards,
+            profile=creation.profile,
+        )
+
+    async def _read(self, request: Request, kind: OwnerType, owner_id: str, at_least: str | None) -> Response:
+        head = (await self._ledger.head()).position  # before the rest: the answer holds at least this
+        if at_least is not None and self._positions.read(at_least) > head:
+            raise Problem("invalid-position-token", "it is beyond the end of this ledger")
+        stream = await self._existing(principal_of(request), kind, owner_id)
+        resource = owner_resource(owner_of(stream), stream, await self._profile(stream))
+        headers = {"ETag": etag(stream.version), POSITION_HEADER: self._positions.write(head)}
+        return Response(resource.model_dump_json(), 200, headers, JSON)
+
+    async def _existing(self, caller: Principal, kind: OwnerType, owner_id: str) -> Stream:
+        """Return the stream of an owner of the caller's organization; 404 for a foreign and an unknown one alike."""
+        if is_resource_id(owner_id, kind):
+            stream = (await load(self._ledger, [owner_id]))[owner_id]
+            owner = owner_of(stream)
+            if isinstance(owner, OWNER_FORMS[kind]) and owner.organization_id == caller.organization_id:
+                return stream
+        raise Problem("not-found", f"there is no such {OWNER_WORDS[kind]}")
+
+    async def _profile(self, stream: Stream) -> Profile | None:
+        owner = owner_of(stream)
+        if not isinstance(owner, User):
+            return None
+        return (await self._ledger.profiles([owner.user_id])).get(owner.user_id)

@@ -1,0 +1,106 @@
+"""How a route of the table gets into the application: authenticated before all else, and documented."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import APIRouter, Depends, Request, Security
+from fastapi.responses import Response
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+
+from keyledger.contracts.routes import Method, permission_for
+from keyledger.web.documents import AUTHENTICATED, answered_headers, problem_answers
+from keyledger.web.principal import Authenticate, Principal
+
+WRITE_PROBLEMS: Final = (
+    *AUTHENTICATED,
+    "malformed-request",
+    "request-in-flight",
+    "conflict",
+    "request-too-large",
+    "invalid-request",
+    "idempotency-mismatch",
+    "ledger-unavailable",
+    "outcome-unknown",
+)
+"""What every write may answer besides its own."""
+
+READ_PROBLEMS: Final = (
+    *AUTHENTICATED,
+    "invalid-position-token",
+    "not-found",
+    "invalid-request",
+    "ledger-unavailable",
+)
+"""What every read may answer."""
+
+_BEARER: Final = HTTPBearer(
+    scheme_name="apiKey",
+    bearerFormat="Keyledger API key",
+    auto_error=False,
+    description="An API key, as a Bearer token",
+)
+"""For the document alone: what is sent is judged by ``Authenticate``."""
+
+Endpoint = Callable[..., Coroutine[Any, Any, Response]]
+
+
+class Routes:
+    """Collects routes of this service's router."""
+
+    def __init__(self, authenticate: Authenticate) -> None:
+        self.router = APIRouter()
+        self._authenticate = authenticate
+
+    def add(
+        self,
+        method: Method,
+        path: str,
+        endpoint: Endpoint,
+        *,
+        operation_id: str,
+        summary: str,
+        tag: str,
+        problems: tuple[str, ...],
+        headers: tuple[str, ...],
+        status: int = 200,
+        answer: type[BaseModel] | None = None,
+        body: dict[str, Any] | None = None,
+    ) -> None:
+        """Add a route. Its permission comes from the route table; its promise from the endpoint's docstring."""
+        described: dict[int | str, dict[str, Any]] = {status: {"headers": answered_headers(*headers)}}
+        known: dict[str, Any] = {
+            "dependencies": [Depends(self._before(permission_for(method, path))), Security(_BEARER)],
+            "status_code": status,
+            "summary": summary,
+            "tags": [tag],
+            "responses": described | problem_answers(*problems),
+            "response_model": answer,
+            "response_class": Response if answer is None else _Json,
+            "openapi_extra": body,
+        }
+        self.router.add_api_route(path, endpoint, methods=[method], operation_id=operation_id, **known)
+        if method == "GET":  # RFC 9110, 9.3.2: whatever can be got can be asked about
+            self.router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, **known)
+
+    def _before(self, permission: str) -> Callable[[Request], Coroutine[Any, Any, None]]:
+        """Return the dependency that runs first, so that a stranger learns nothing of what else is wrong."""
+
+        async def authenticate(request: Request) -> None:
+            request.state.principal = await self._authenticate(request, permission)
+
+        return authenticate
+
+
+class _Json(Response):
+    """An answer in JSON."""
+
+    media_type = "application/json"
+
+
+def principal_of(request: Request) -> Principal:
+    """Return the caller that the route has authenticated."""
+    principal = request.state.principal
+    if not isinstance(principal, Principal):
+        raise TypeError("this route does not authenticate")
+    return principal

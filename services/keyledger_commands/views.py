@@ -1,0 +1,186 @@
+"""What the ledger's facts look like over HTTP."""
+
+from datetime import datetime
+from typing import Any, Final, assert_never
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from keyledger.contracts.envelope import Header
+from keyledger.domain.keys import Absent, Active, Revoked
+from keyledger.domain.people import Nobody, Owner, ServiceAccount, Team, User
+from keyledger.eventstore.port import Profile
+from keyledger.web.resources import (
+    EXAMPLE_KEY,
+    ActorReference,
+    KeyResource,
+    OwnerReference,
+    key_status,
+    moment,
+)
+from keyledger_commands.streams import Stream, key_of
+
+_TOKEN: Final = "kl_prod_01hXk3fJ7Qb4dU6wAs3MnP_<27 digits of secret><6 of check sum>"  # noqa: S105 - an example
+
+
+class IssuedKey(KeyResource):
+    """An API key with its token. A replayed answer has no ``key``: the secret is shown once and is not kept."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**EXAMPLE_KEY, "key": _TOKEN}]})
+
+    key: str | None = Field(default=None, description="The token. Keep it: it is in this answer only")
+    key_hint: str | None = Field(default=None, description="In a replayed answer: how to get a new secret")
+
+
+class UserResource(BaseModel):
+    """A user. ``name`` and ``email`` are null once they are erased."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "user_01hXk3fJ7Qc8eV7xBt4NoQ",
+                    "organization_id": "org_01hXk3fJ7Qa9cT5vZr2LmN",
+                    "name": "Ada Lovelace",
+                    "email": "ada@example.com",
+                    "roles": ["developer"],
+                    "created_at": "2026-11-24T05:47:11.204518Z",
+                    "version": 1,
+                }
+            ]
+        }
+    )
+
+    id: str
+    organization_id: str
+    name: str | None
+    email: str | None
+    roles: list[str]
+    created_at: AwareDatetime
+    version: int
+
+
+class TeamResource(BaseModel):
+    """A team, which may own keys."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "team_01hXk3fJ7Qd2fW8yCu5OpR",
+                    "organization_id": "org_01hXk3fJ7Qa9cT5vZr2LmN",
+                    "name": "Payments",
+                    "created_at": "2026-11-24T05:47:11.204518Z",
+                    "version": 1,
+                }
+            ]
+        }
+    )
+
+    id: str
+    organization_id: str
+    name: str
+    created_at: AwareDatetime
+    version: int
+
+
+class ServiceAccountResource(BaseModel):
+    """A service account: the owner of keys that no person holds."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "service_01hXk3fJ7Qe6gX9zDv6PqS",
+                    "organization_id": "org_01hXk3fJ7Qa9cT5vZr2LmN",
+                    "name": "nightly export",
+                    "description": "Writes the reports",
+                    "created_at": "2026-11-24T05:47:11.204518Z",
+                    "version": 1,
+                }
+            ]
+        }
+    )
+
+    id: str
+    organization_id: str
+    name: str
+    description: str
+    created_at: AwareDatetime
+    version: int
+
+
+def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
+    """Return the fields of ``KeyResource`` for a key's stream as it was at the stream's version."""
+    key = key_of(stream)
+    match key:
+        case Absent():
+            raise LookupError("a key without a stream has no form")
+        case Active():
+            known = key
+        case Revoked():
+            known = key.last
+        case _:
+            assert_never(key)
+    first, last = stream.facts[0].header, stream.facts[-1].header
+    rotated = _last(stream, "KeyRotated")
+    revoked = _last(stream, "KeyRevoked")
+    return {
+        "id": known.key_id,
+        "organization_id": known.organization_id,
+        "type": known.type,
+        "owner": OwnerReference(type=known.owner_type, id=known.owner_id),
+        "name": known.name,
+        "description": known.description,
+        "role": known.role,
+        "environment": known.environment,
+        "status": key_status(revoked=revoked is not None, expires_at=known.expires_at, now=now),
+        "created_at": moment(first.recorded_at),
+        "created_by": ActorReference(user=first.actor_user, key=first.actor_key),
+        "updated_at": moment(last.recorded_at),
+        "expires_at": known.expires_at,
+        "revoked_at": None if revoked is None else moment(revoked.recorded_at),
+        "revocation_reason": key.reason if isinstance(key, Revoked) else None,
+        "rotated_at": None if rotated is None else moment(rotated.recorded_at),
+        "version": stream.version,
+    }
+
+
+def _last(stream: Stream, event_type: str) -> Header | None:
+    return next((fact.header for fact in reversed(stream.facts) if fact.header.type == event_type), None)
+
+
+def owner_resource(owner: Owner, stream: Stream, profile: Profile | None) -> BaseModel:
+    """Return the form of a user, team or service account. ``profile`` is a user's; None where it is erased."""
+    created_at = moment(stream.facts[0].header.recorded_at)
+    match owner:
+        case User():
+            return UserResource(
+                id=owner.user_id,
+                organization_id=owner.organization_id,
+                name=None if profile is None else profile.name,
+                email=None if profile is None else profile.email,
+                roles=list(owner.roles),
+                created_at=created_at,
+                version=stream.version,
+            )
+        case Team():
+            return TeamResource(
+                id=owner.team_id,
+                organization_id=owner.organization_id,
+                name=owner.name,
+                created_at=created_at,
+                version=stream.version,
+            )
+        case ServiceAccount():
+            return ServiceAccountResource(
+                id=owner.service_account_id,
+                organization_id=owner.organization_id,
+                name=owner.name,
+                description=owner.description,
+                created_at=created_at,
+                version=stream.version,
+            )
+        case Nobody():
+            raise LookupError("an owner without a stream has no form")
+        case _:
+            assert_never(owner)

@@ -1,0 +1,164 @@
+"""How every write is carried out: replay or decide, append under guards, and decide again when somebody was faster."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from fastapi import Request
+from msgspec import Struct
+
+from keyledger.contracts.envelope import Fact, Header
+from keyledger.contracts.ports import Randomness
+from keyledger.contracts.registry import EncodedEvent, encode
+from keyledger.domain.events import Event
+from keyledger.eventstore.port import (
+    Append,
+    Appended,
+    IdempotencyClaim,
+    Ledger,
+    Profile,
+    Replayed,
+    VersionConflict,
+)
+from keyledger.web.idempotency import InFlight, claim_for
+from keyledger.web.principal import Principal
+from keyledger.web.problems import Problem
+from keyledger_commands.streams import Stream, load
+
+ATTEMPTS: Final = 5
+"""How often a command is decided anew before its caller is told that others are faster."""
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """A management request that may be carried out: who sends it, from where, and how it is found again."""
+
+    principal: Principal
+    request_id: str
+    traceparent: str | None
+    source: str
+    claim: IdempotencyClaim | None
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What is to be written, on which version of which stream, as long as the ``guards`` hold."""
+
+    stream: str
+    before: Stream
+    events: Sequence[Event]
+    guards: Mapping[str, int] = {}
+    profile: Profile | None = None
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """What a write came to: the stream as it was then. ``replayed``: nothing was done now."""
+
+    status: int
+    stream: Stream
+    position: int
+    replayed: bool
+
+    @property
+    def version(self) -> int:
+        """The version that the write led to."""
+        return self.stream.version
+
+
+Decide = Callable[[], Awaitable[Decision]]
+"""Loads and decides; called again after a conflict."""
+
+
+class Writes:
+    """Carries out commands against the ledger."""
+
+    def __init__(self, ledger: Ledger, randomness: Randomness) -> None:
+        self._ledger, self._randomness = ledger, randomness
+        self._in_flight = InFlight()
+
+    async def open(
+        self, request: Request, principal: Principal, *, source: str, idempotency_key: str | None, status: int
+    ) -> Call:
+        """Return the call that a request makes; ``status`` is what it is answered if it is carried out."""
+        return Call(
+            principal=principal,
+            request_id=request.scope["keyledger.request_id"],
+            traceparent=request.scope["keyledger.traceparent"],
+            source=source,
+            claim=await claim_for(request, principal, idempotency_key, status),
+        )
+
+    async def carry_out(self, call: Call, status: int, prepare: Callable[[], Awaitable[Decide]]) -> Written:
+        """Carry the call out, once. ``prepare`` reads the body; a replayed call is answered before that.
+
+        Raises:
+            Problem: what ``prepare`` and its ``Decide`` refuse; ``request-in-flight``; ``conflict`` when every attempt
+                met a change that was made at the same time.
+            LedgerError
+        """
+        with self._in_flight.hold(call.claim):
+            replay = None if call.claim is None else await self._ledger.find_replay(call.claim)
+            if replay is not None:
+                return await self._replayed(replay)
+            decide = await prepare()
+            for _ in range(ATTEMPTS):
+                decision = await decide()
+                append = self._append(call, decision)
+                try:
+                    outcome = await self._ledger.append(append)
+                except VersionConflict:
+                    continue
+                if isinstance(outcome, Replayed):  # another process carried it out since we asked
+                    return await self._replayed(outcome)
+                return _written(status, decision, append, outcome)
+            raise Problem("conflict", "others keep changing it; try again", headers={"Retry-After": "1"})
+
+    def _append(self, call: Call, decision: Decision) -> Append:
+        events: tuple[EncodedEvent, ...] = tuple(encode(event) for event in decision.events)
+        return Append(
+            append_id=self._randomness.token_hex(16),
+            organization_id=call.principal.organization_id,
+            stream=decision.stream,
+            expected_version=decision.before.version,
+            events=events,
+            request_id=call.request_id,
+            guards={stream: version for stream, version in decision.guards.items() if stream != decision.stream},
+            actor_user=call.principal.user_id,
+            actor_key=call.principal.key_id,
+            traceparent=call.traceparent,
+            source_address=call.source or None,
+            profile=decision.profile,
+            idempotency=call.claim,
+        )
+
+    async def _replayed(self, replay: Replayed) -> Written:
+        stream = (await load(self._ledger, [replay.stream]))[replay.stream]
+        return Written(
+            status=replay.status, stream=stream.up_to(replay.version), position=replay.position, replayed=True
+        )
+
+
+def _written(status: int, decision: Decision, append: Append, outcome: Appended) -> Written:
+    """Return what was written without asking the ledger again: it might be gone by now, and the answer is known."""
+    first = outcome.position - len(decision.events) + 1
+    facts = tuple(
+        Fact(_header(append, encoded, first + number, decision.before.version + 1 + number, outcome), event)
+        for number, (encoded, event) in enumerate(zip(append.events, decision.events, strict=True))
+    )
+    stream = Stream(outcome.version, (*decision.before.facts, *facts))
+    return Written(status=status, stream=stream, position=outcome.position, replayed=False)
+
+
+def _header(append: Append, encoded: EncodedEvent, position: int, version: int, outcome: Appended) -> Header:
+    return Header(
+        position=position,
+        organization_id=append.organization_id,
+        stream=append.stream,
+        version=version,
+        type=encoded.type,
+        schema_version=encoded.schema_version,
+        may_ignore=encoded.may_ignore,
+        recorded_at=outcome.recorded_at,
+        actor_user=append.actor_user,
+        actor_key=append.actor_key,
+        request_id=append.request_id,
+        append_id=append.append_id,
+        traceparent=append.traceparent,
+    )
