@@ -1,0 +1,30 @@
+"""``python -m tests.benchmarks [appends|verifying|revocations]``: measure, and print a table."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks import appends, revocations, verifying
+from tests.benchmarks.report import Row, table
+
+SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
+    "appends": lambda folder: asyncio.run(appends.measure(folder)),
+    "verifying": verifying.measure,
+    "revocations": revocations.measure,
+}
+
+
+def main(asked: list[str]) -> None:
+    """Measure the asked sections (all by default), telling which one runs."""
+    rows: list[Row] = []
+    for name in asked or SECTIONS:
+        sys.stderr.write(f"measuring {name} ...\n")
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)  # Postgres runs as another user
+            rows += SECTIONS[name](Path(folder))
+    sys.stdout.write(table(rows) + "\n")
+
+
+main(sys.argv[1:])
