@@ -1,0 +1,39 @@
+"""The directory's projector as a process that a test may kill: ``... LOG_URL TOPIC DATABASE_URL [--checkpoint-first]``.
+
+``--checkpoint-first`` is the naive way, for showing that the test notices it.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+from keyledger.eventlog.opening import open_log
+from keyledger.projections.port import ReadModel
+from keyledger.projections.runner import ProjectionRunner
+from keyledger.projections.sql import open_engine
+from keyledger.runtime.clock import SystemClock
+from keyledger.testing.read_model_suite import CheckpointFirst
+from keyledger_directory.projector import KeyDirectory
+from keyledger_directory.store import DirectoryStore
+
+BATCH = 50
+"""Small, so that kills meet many transactions."""
+
+
+def store_at(url: str) -> DirectoryStore:
+    return DirectoryStore(open_engine(url, schema=None if url.startswith("sqlite") else "directory"))
+
+
+async def project(log_url: str, topic: str, database_url: str, *, naive: bool = False, batch: int = BATCH) -> None:
+    log, store = await open_log(log_url), store_at(database_url)
+    try:
+        await store.prepare()
+        model: ReadModel[Any] = CheckpointFirst(store) if naive else store
+        await ProjectionRunner(KeyDirectory(), model, log, clock=SystemClock(), topic=topic, max_batch=batch).run()
+    finally:
+        await store.close()
+        await log.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(project(*sys.argv[1:4], naive="--checkpoint-first" in sys.argv))
