@@ -9,6 +9,7 @@ from keyledger.web.app import create_app
 from keyledger.web.positions import position_tokens
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.issuing import Issuer
+from keyledger_commands.key_decisions import KeyDecisions
 from keyledger_commands.keys_api import KeysApi
 from keyledger_commands.people_api import PeopleApi
 from keyledger_commands.routing import Routes
@@ -30,7 +31,13 @@ def create_api(
     routes = Routes(authentication)
     issuer = Issuer(peppers, randomness)
     keys = KeysApi(
-        ledger, writes, authentication, issuer=issuer, positions=positions, clock=clock, randomness=randomness
+        KeyDecisions(ledger),
+        writes,
+        authentication,
+        issuer=issuer,
+        positions=positions,
+        clock=clock,
+        randomness=randomness,
     )
     people = PeopleApi(ledger, writes, authentication, positions=positions, randomness=randomness)
     keys.add_to(routes)

@@ -7,44 +7,30 @@ from fastapi.responses import Response
 from msgspec import UNSET
 
 from keyledger.contracts.ports import Clock, Randomness
-from keyledger.domain.identifiers import is_resource_id
 from keyledger.domain.keys import (
-    OWNER_TYPES,
-    Absent,
     Active,
     CreateKey,
-    KeyCommand,
-    KeyNotFound,
-    KeyRefused,
-    RevokeKey,
     RotateKey,
     UpdateKey,
-    decide,
 )
-from keyledger.domain.people import Nobody
-from keyledger.eventstore.port import Ledger
-from keyledger.web.conditions import IfMatch, check_if_match
+from keyledger.web.conditions import IfMatch
 from keyledger.web.documents import JSON
 from keyledger.web.idempotency import IdempotencyKey
 from keyledger.web.positions import PositionTokens
-from keyledger.web.principal import Principal
-from keyledger.web.problems import Problem
 from keyledger.web.resources import KeyResource, moment
 from keyledger_commands.answering import answer
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.bodies import MERGE_PATCH, ChangeKeyBody, CreateKeyBody, RotateKeyBody, described, read_body
-from keyledger_commands.granting import OWNER_WORDS, check_grant, look_around
 from keyledger_commands.issuing import Issued, Issuer
+from keyledger_commands.key_decisions import KeyDecisions, owner_id_for
 from keyledger_commands.routing import WRITE_PROBLEMS, Routes, principal_of
-from keyledger_commands.streams import Stream, key_of, load
 from keyledger_commands.views import IssuedKey, key_fields
-from keyledger_commands.writing import Call, Decide, Decision, Writes, Written
+from keyledger_commands.writing import Call, Decide, Writes, Written
 
 _KEYS: Final = "/v1/api-keys"
 _KEY: Final = "/v1/api-keys/{key_id}"
 _ROTATE: Final = "/v1/api-keys/{key_id}/rotate"
 _WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed")
-_NEW: Final = Stream(0, ())
 
 
 class KeysApi:
@@ -52,7 +38,7 @@ class KeysApi:
 
     def __init__(
         self,
-        ledger: Ledger,
+        decisions: KeyDecisions,
         writes: Writes,
         authentication: LedgerAuthentication,
         *,
@@ -61,7 +47,7 @@ class KeysApi:
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        self._ledger, self._writes, self._authentication = ledger, writes, authentication
+        self._decisions, self._writes, self._authentication = decisions, writes, authentication
         self._issuer, self._positions, self._clock, self._randomness = issuer, positions, clock, randomness
 
     def add_to(self, routes: Routes) -> None:
@@ -105,7 +91,7 @@ class KeysApi:
                 organization_id=organization_id,
                 key_id=key_id,
                 type=body.type,
-                owner_id=_owner_id(body, caller),
+                owner_id=owner_id_for(body, caller),
                 name=body.name,
                 description=body.description,
                 role=body.role,
@@ -114,28 +100,11 @@ class KeysApi:
                 secret=issued[0].secret,
                 at=moment(self._clock.now()),
             )
-            return lambda: self._decide_creation(caller, command)
+            return lambda: self._decisions.creation(caller, command)
 
         written = await self._writes.carry_out(call, 201, prepare)
         location = {"Location": f"{_KEYS}/{written.stream.facts[0].header.stream}"}
         return self._answer_issued(written, issued, location)
-
-    async def _decide_creation(self, caller: Principal, command: CreateKey) -> Decision:
-        owner_type = OWNER_TYPES[command.type]
-        around = await look_around(
-            self._ledger,
-            command.organization_id,
-            roles=[command.role],
-            owner_id=command.owner_id,
-            owner_type=owner_type,
-        )
-        if isinstance(around.owner, Nobody):
-            raise _refused("owner_id", f"there is no such {OWNER_WORDS[owner_type]}")
-        if around.undefined:
-            raise _refused("role", "there is no such role")
-        events = _decided(Absent(), command)
-        check_grant(caller, around, [command.role])
-        return Decision(stream=command.key_id, before=_NEW, events=events, guards=around.guards)
 
     async def change(
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
@@ -155,7 +124,9 @@ class KeysApi:
                 expires_at=body.expires_at if "expires_at" in given else UNSET,
             )
             roles = [] if command.role is UNSET else [command.role]
-            return lambda: self._decide_on(call.principal, command, if_match, also_roles=roles)
+            return lambda: self._decisions.on_living(
+                call.principal, key_id, lambda _: command, if_match, also_roles=roles
+            )
 
         written = await self._writes.carry_out(call, 200, prepare)
         resource = KeyResource(**self._fields(written))
@@ -171,13 +142,12 @@ class KeysApi:
         async def prepare() -> Decide:
             await read_body(request, RotateKeyBody, optional=True)
 
-            async def decide_rotation() -> Decision:
-                key = (await self._existing(call.principal, key_id))[0]
+            def command(key: Active) -> RotateKey:
                 if not issued:
                     issued.append(self._issuer.issue(key.organization_id, key_id, key.environment))
-                return await self._decide_on(call.principal, RotateKey(key_id, issued[0].secret), if_match)
+                return RotateKey(key_id, issued[0].secret)
 
-            return decide_rotation
+            return lambda: self._decisions.on_living(call.principal, key_id, command, if_match)
 
         return self._answer_issued(await self._writes.carry_out(call, 200, prepare), issued)
 
@@ -187,48 +157,10 @@ class KeysApi:
         """End the key, for ever. It needs no right to grant: what is stolen must be stopped by whoever sees it."""
         call = await self._open(request, idempotency_key, 204)
 
-        async def decide_revocation() -> Decision:
-            key, stream = await self._existing(call.principal, key_id)
-            check_if_match(if_match, stream.version)
-            return Decision(stream=key_id, before=stream, events=_decided(key, RevokeKey(key_id)))
-
         async def prepare() -> Decide:
-            return decide_revocation
+            return lambda: self._decisions.revocation(call.principal, key_id, if_match)
 
         return answer(await self._writes.carry_out(call, 204, prepare), self._positions)
-
-    async def _decide_on(
-        self,
-        caller: Principal,
-        command: RotateKey | UpdateKey,
-        if_match: str | None,
-        *,
-        also_roles: list[str | None] | None = None,
-    ) -> Decision:
-        """Decide on a key that exists, as somebody who may hand out what it can do, before and after."""
-        key, stream = await self._existing(caller, command.key_id)
-        check_if_match(if_match, stream.version)
-        roles = [key.role, *(also_roles or [])]
-        around = await look_around(
-            self._ledger, key.organization_id, roles=roles, owner_id=key.owner_id, owner_type=key.owner_type
-        )
-        if around.undefined - {key.role}:
-            raise _refused("role", "there is no such role")
-        check_grant(caller, around, roles)
-        return Decision(stream=key.key_id, before=stream, events=_decided(key, command), guards=around.guards)
-
-    async def _existing(self, caller: Principal, key_id: str) -> tuple[Active, Stream]:
-        """Return a living key of the caller's organization and its stream.
-
-        Raises:
-            Problem: ``not-found``, in the same words for an unknown, a foreign and a revoked key.
-        """
-        if is_resource_id(key_id, "key"):
-            stream = (await load(self._ledger, [key_id]))[key_id]
-            key = key_of(stream)
-            if isinstance(key, Active) and key.organization_id == caller.organization_id:
-                return key, stream
-        raise Problem("not-found", "there is no such API key")
 
     async def _open(self, request: Request, idempotency_key: str | None, status: int) -> Call:
         return await self._writes.open(
@@ -253,28 +185,6 @@ class KeysApi:
         else:
             fields["key"] = issued[0].token
         return answer(written, self._positions, IssuedKey(**fields).model_dump_json(exclude_unset=True), named)
-
-
-def _owner_id(body: CreateKeyBody, caller: Principal) -> str:
-    if body.owner_id is not None:
-        return body.owner_id
-    if body.type == "personal" and caller.user_id is not None:
-        return caller.user_id
-    why = "no person stands behind your API key" if body.type == "personal" else f"a {body.type} key needs an owner"
-    raise _refused("owner_id", why)
-
-
-def _decided(key: Absent | Active, command: KeyCommand) -> list[Any]:
-    try:
-        return list(decide(key, command))
-    except KeyNotFound:
-        raise Problem("not-found", "there is no such API key") from None
-    except KeyRefused as refusal:
-        raise _refused(refusal.field, refusal.why) from None
-
-
-def _refused(field: str, why: str) -> Problem:
-    return Problem("invalid-request", "see errors", errors=[(f"#/{field}", why)])
 
 
 _ON_ONE: Final = (*WRITE_PROBLEMS, "not-found", "precondition-failed")

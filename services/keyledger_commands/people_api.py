@@ -38,7 +38,7 @@ from keyledger_commands.bodies import (
 )
 from keyledger_commands.granting import OWNER_FORMS, OWNER_WORDS, check_grant, look_around
 from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes, principal_of
-from keyledger_commands.streams import Stream, load, owner_of
+from keyledger_commands.streams import NEW, Stream, load, owner_of
 from keyledger_commands.views import ServiceAccountResource, TeamResource, UserResource, owner_resource
 from keyledger_commands.writing import Decide, Decision, Writes
 
@@ -53,7 +53,6 @@ AtLeast = Annotated[
 ]
 _WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed", "Location")
 _READ: Final = ("ETag", "Keyledger-Position")
-_NEW: Final = Stream(0, ())
 
 
 class _Creation(Struct, frozen=True):
@@ -196,7 +195,7 @@ class PeopleApi:
         check_grant(caller, around, roles)
         return Decision(
             stream=owner_id,
-            before=_NEW,
+            before=NEW,
             events=decide(Nobody(), command),
             guards=around.guards,
             profile=creation.profile,

@@ -1,7 +1,7 @@
 """The ledger's streams as this service reads them: folded anew for every request, from the truth itself."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -29,6 +29,10 @@ class Stream(Struct, frozen=True):
     def up_to(self, version: int) -> "Stream":
         """Return the stream as it was at a version."""
         return Stream(version, tuple(fact for fact in self.facts if fact.header.version <= version))
+
+
+NEW: Final = Stream(0, ())
+"""A stream that does not exist yet."""
 
 
 async def load(ledger: Ledger, names: Collection[str]) -> dict[str, Stream]:

@@ -1,0 +1,135 @@
+"""What is decided about keys, and on which circumstances the decision rests."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keyledger.domain.identifiers import is_resource_id
+from keyledger.domain.keys import (
+    OWNER_TYPES,
+    Absent,
+    Active,
+    CreateKey,
+    KeyCommand,
+    KeyNotFound,
+    KeyRefused,
+    RevokeKey,
+    RotateKey,
+    UpdateKey,
+    decide,
+)
+from keyledger.domain.people import Nobody
+from keyledger.eventstore.port import Ledger
+from keyledger.web.conditions import check_if_match
+from keyledger.web.principal import Principal
+from keyledger.web.problems import Problem
+from keyledger_commands.bodies import CreateKeyBody
+from keyledger_commands.granting import OWNER_WORDS, check_grant, look_around
+from keyledger_commands.streams import NEW, Stream, key_of, load
+from keyledger_commands.writing import Decision
+
+
+class KeyDecisions:
+    """Decides on keys of the caller's organization, each time on what the ledger holds at that moment."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def creation(self, caller: Principal, command: CreateKey) -> Decision:
+        """Decide on a new key, guarded by its owner, roles and organization.
+
+        Raises:
+            Problem: ``invalid-request`` for an owner or role that is not there, ``not-grantable``.
+        """
+        owner_type = OWNER_TYPES[command.type]
+        around = await look_around(
+            self._ledger,
+            command.organization_id,
+            roles=[command.role],
+            owner_id=command.owner_id,
+            owner_type=owner_type,
+        )
+        if isinstance(around.owner, Nobody):
+            raise refused("owner_id", f"there is no such {OWNER_WORDS[owner_type]}")
+        if around.undefined:
+            raise refused("role", "there is no such role")
+        events = _decided(Absent(), command)
+        check_grant(caller, around, [command.role])
+        return Decision(stream=command.key_id, before=NEW, events=events, guards=around.guards)
+
+    async def on_living(
+        self,
+        caller: Principal,
+        key_id: str,
+        command: Callable[[Active], RotateKey | UpdateKey],
+        if_match: str | None,
+        *,
+        also_roles: Sequence[str | None] = (),
+    ) -> Decision:
+        """Decide on a key that exists, as somebody who may hand out what it can do, before and after.
+
+        Raises:
+            Problem: ``not-found``, ``precondition-failed``, ``not-grantable``, ``invalid-request``.
+        """
+        key, stream = await self._existing(caller, key_id)
+        check_if_match(if_match, stream.version)
+        roles = [key.role, *also_roles]
+        around = await look_around(
+            self._ledger, key.organization_id, roles=roles, owner_id=key.owner_id, owner_type=key.owner_type
+        )
+        if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
+            raise Problem("not-grantable", "its owner is not there")
+        if around.undefined - {key.role}:
+            raise refused("role", "there is no such role")
+        check_grant(caller, around, roles)
+        return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)), guards=around.guards)
+
+    async def revocation(self, caller: Principal, key_id: str, if_match: str | None) -> Decision:
+        """Decide on the end of a key: it needs no right to grant, and rests on the key alone.
+
+        Raises:
+            Problem: ``not-found``, ``precondition-failed``.
+        """
+        key, stream = await self._existing(caller, key_id)
+        check_if_match(if_match, stream.version)
+        return Decision(stream=key_id, before=stream, events=_decided(key, RevokeKey(key_id)))
+
+    async def _existing(self, caller: Principal, key_id: str) -> tuple[Active, Stream]:
+        """Return a living key of the caller's organization and its stream.
+
+        Raises:
+            Problem: ``not-found``, in the same words for an unknown, a foreign and a revoked key.
+        """
+        if is_resource_id(key_id, "key"):
+            stream = (await load(self._ledger, [key_id]))[key_id]
+            key = key_of(stream)
+            if isinstance(key, Active) and key.organization_id == caller.organization_id:
+                return key, stream
+        raise Problem("not-found", "there is no such API key")
+
+
+def owner_id_for(body: CreateKeyBody, caller: Principal) -> str:
+    """Return the owner that a body names, or the caller's own user where it may be left out.
+
+    Raises:
+        Problem: ``invalid-request`` at ``#/owner_id``.
+    """
+    if body.owner_id is not None:
+        return body.owner_id
+    if body.type == "personal" and caller.user_id is not None:
+        return caller.user_id
+    why = "no person stands behind your API key" if body.type == "personal" else f"a {body.type} key needs an owner"
+    raise refused("owner_id", why)
+
+
+def _decided(key: Absent | Active, command: KeyCommand) -> list[Any]:
+    try:
+        return list(decide(key, command))
+    except KeyNotFound:
+        raise Problem("not-found", "there is no such API key") from None
+    except KeyRefused as refusal:
+        raise refused(refusal.field, refusal.why) from None
+
+
+def refused(field: str, why: str) -> Problem:
+    """Return the refusal that points to a field of the body."""
+    return Problem("invalid-request", "see errors", errors=[(f"#/{field}", why)])
