@@ -1,0 +1,169 @@
+"""A key's life, in sentences."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from keyledger.domain.events import KeyCreated, KeyEvent, KeyRevoked, KeyRotated, KeyUpdated, Secret, SecretEnd
+from keyledger.domain.keys import (
+    Absent,
+    Active,
+    CreateKey,
+    Key,
+    KeyCommand,
+    KeyNotFound,
+    KeyRefused,
+    LiveSecret,
+    Revoked,
+    RevokeKey,
+    RotateKey,
+    UpdateKey,
+    decide,
+    evolve,
+    fold,
+)
+from keyledger.testing.given import Decider
+
+NOW = datetime(2026, 11, 24, 6, tzinfo=UTC)
+LATER = NOW + timedelta(days=30)
+FIRST = Secret(id="s1", digest=b"1" * 32, pepper="p")
+SECOND = Secret(id="s2", digest=b"2" * 32, pepper="p")
+THIRD = Secret(id="s3", digest=b"3" * 32, pepper="p")
+
+CREATE = CreateKey(
+    organization_id="org_a",
+    key_id="key_a",
+    type="team",
+    owner_id="team_a",
+    name="checkout",
+    description="",
+    role="developer",
+    environment="dev",
+    expires_at=LATER,
+    secret=FIRST,
+    at=NOW,
+)
+CREATED = KeyCreated(
+    organization_id="org_a",
+    key_id="key_a",
+    type="team",
+    owner_type="team",
+    owner_id="team_a",
+    name="checkout",
+    description="",
+    role="developer",
+    environment="dev",
+    expires_at=LATER,
+    secret=FIRST,
+)
+PERSONAL = replace(CREATED, type="personal", owner_type="user", owner_id="user_a", role=None)
+REVOKED = KeyRevoked(organization_id="org_a", key_id="key_a")
+
+keys: Decider[Key, KeyCommand, KeyEvent] = Decider(initial=Absent(), decide=decide, evolve=evolve)
+
+
+def test_a_key_is_created_with_everything_that_was_asked_for() -> None:
+    keys.given().when(CREATE).then(CREATED)
+
+
+@pytest.mark.parametrize(("key_type", "owner_type"), [("personal", "user"), ("team", "team"), ("service", "service")])
+def test_who_owns_a_key_follows_from_its_type(key_type: str, owner_type: str) -> None:
+    command = replace(CREATE, type=key_type)
+    keys.given().when(command).then(replace(CREATED, type=key_type, owner_type=owner_type))
+
+
+def test_a_key_is_created_once() -> None:
+    keys.given(CREATED).when(CREATE).then_refused(KeyRefused, field="id")
+
+
+def test_a_revoked_key_cannot_be_created_again() -> None:
+    keys.given(CREATED, REVOKED).when(CREATE).then_refused(KeyRefused, field="id")
+
+
+def test_only_a_personal_key_may_have_its_owners_role() -> None:
+    keys.given().when(replace(CREATE, role=None)).then_refused(KeyRefused, field="role")
+    personal = replace(CREATE, type="personal", owner_id="user_a", role=None)
+    keys.given().when(personal).then(PERSONAL)
+
+
+@pytest.mark.parametrize("expiry", [NOW, NOW - timedelta(microseconds=1)])
+def test_a_key_is_not_born_expired(expiry: datetime) -> None:
+    keys.given().when(replace(CREATE, expires_at=expiry)).then_refused(KeyRefused, field="expires_at")
+
+
+def test_a_rotation_ends_the_old_secret_at_once() -> None:
+    rotated = KeyRotated(organization_id="org_a", key_id="key_a", secret=SECOND, ended=(SecretEnd(id="s1"),))
+    outcome = keys.given(CREATED).when(RotateKey("key_a", SECOND)).then(rotated)
+    assert isinstance(outcome.state, Active)
+    assert outcome.state.secrets == (LiveSecret(SECOND),)
+
+
+def test_a_rotation_ends_a_secret_that_still_had_a_grace() -> None:
+    graceful = KeyRotated(
+        organization_id="org_a", key_id="key_a", secret=SECOND, ended=(SecretEnd(id="s1", ends_at=LATER),)
+    )
+    given = keys.given(CREATED, graceful)
+    assert isinstance(given.state, Active)
+    assert given.state.secrets == (LiveSecret(SECOND), LiveSecret(FIRST, LATER))
+    outcome = given.when(RotateKey("key_a", THIRD))
+    assert isinstance(outcome.state, Active)
+    assert outcome.state.secrets == (LiveSecret(THIRD),)
+
+
+def test_an_update_says_only_what_changes() -> None:
+    command = UpdateKey(key_id="key_a", at=NOW, name="new", description="", role="developer")
+    keys.given(CREATED).when(command).then(KeyUpdated(organization_id="org_a", key_id="key_a", name="new"))
+
+
+def test_an_update_that_changes_nothing_is_no_event() -> None:
+    same = UpdateKey(key_id="key_a", at=NOW, name="checkout", role="developer", expires_at=LATER)
+    keys.given(CREATED).when(same).then_nothing()
+
+
+def test_an_expiry_can_be_removed() -> None:
+    outcome = keys.given(CREATED).when(UpdateKey(key_id="key_a", at=NOW, expires_at=None))
+    outcome.then(KeyUpdated(organization_id="org_a", key_id="key_a", expires_at=None))
+    assert isinstance(outcome.state, Active)
+    assert outcome.state.expires_at is None
+
+
+def test_an_expiry_cannot_be_moved_into_the_past() -> None:
+    past = UpdateKey(key_id="key_a", at=NOW, expires_at=NOW)
+    keys.given(CREATED).when(past).then_refused(KeyRefused, field="expires_at")
+
+
+def test_an_expiry_that_has_passed_may_be_repeated_but_not_set() -> None:
+    after = LATER + timedelta(days=1)
+    keys.given(CREATED).when(UpdateKey(key_id="key_a", at=after, expires_at=LATER)).then_nothing()
+
+
+def test_a_role_can_be_taken_off_a_personal_key_only() -> None:
+    off = UpdateKey(key_id="key_a", at=NOW, role=None)
+    keys.given(CREATED).when(off).then_refused(KeyRefused, field="role")
+    own = replace(PERSONAL, role="viewer")
+    keys.given(own).when(off).then(KeyUpdated(organization_id="org_a", key_id="key_a", role=None))
+
+
+def test_a_key_is_revoked_with_a_reason() -> None:
+    keys.given(CREATED).when(RevokeKey("key_a")).then(REVOKED)
+
+
+@pytest.mark.parametrize(
+    "command", [RotateKey("key_a", SECOND), UpdateKey(key_id="key_a", at=NOW, name="new"), RevokeKey("key_a")]
+)
+@pytest.mark.parametrize("facts", [[], [CREATED, REVOKED]], ids=["unknown", "revoked"])
+def test_nothing_happens_to_a_key_that_is_not_there_or_not_any_more(facts: list[KeyEvent], command: KeyCommand) -> None:
+    keys.given(*facts).when(command).then_refused(KeyNotFound, key_id="key_a")
+
+
+def test_a_revoked_key_is_remembered_as_it_was() -> None:
+    living = fold([CREATED])
+    assert isinstance(living, Active)
+    assert fold([CREATED, REVOKED]) == Revoked(living, "unspecified")
+
+
+@pytest.mark.parametrize("event", [REVOKED, KeyUpdated(organization_id="org_a", key_id="key_a", name="x")])
+def test_a_stream_that_does_not_begin_with_a_creation_is_refused(event: KeyEvent) -> None:
+    with pytest.raises(TypeError, match="out of order"):
+        fold([event])

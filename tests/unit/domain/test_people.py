@@ -1,0 +1,69 @@
+"""Who can own keys, in sentences."""
+
+import pytest
+
+from keyledger.domain.events import OwnerEvent, ServiceAccountCreated, TeamCreated, UserCreated
+from keyledger.domain.people import (
+    CreateServiceAccount,
+    CreateTeam,
+    CreateUser,
+    Nobody,
+    Owner,
+    OwnerCommand,
+    OwnerRefused,
+    ServiceAccount,
+    Team,
+    User,
+    decide,
+    evolve,
+    fold,
+    roles_of,
+)
+from keyledger.testing.given import Decider
+
+USER = UserCreated(organization_id="org_a", user_id="user_a", roles=("viewer",))
+TEAM = TeamCreated(organization_id="org_a", team_id="team_a", name="Payments")
+SERVICE = ServiceAccountCreated(organization_id="org_a", service_account_id="service_a", name="export", description="x")
+
+people: Decider[Owner, OwnerCommand, OwnerEvent] = Decider(initial=Nobody(), decide=decide, evolve=evolve)
+
+
+def test_a_user_is_created_with_roles_and_without_a_name() -> None:
+    people.given().when(CreateUser(organization_id="org_a", user_id="user_a", roles=("viewer",))).then(USER)
+    assert "name" not in UserCreated.__struct_fields__
+
+
+def test_a_role_that_is_named_twice_is_given_once() -> None:
+    twice = CreateUser(organization_id="org_a", user_id="user_a", roles=("viewer", "viewer"))
+    people.given().when(twice).then(USER)
+
+
+def test_a_user_without_any_role_is_refused() -> None:
+    none = CreateUser(organization_id="org_a", user_id="user_a", roles=())
+    people.given().when(none).then_refused(OwnerRefused, field="roles")
+
+
+def test_a_team_and_a_service_account_are_created_by_name() -> None:
+    people.given().when(CreateTeam(organization_id="org_a", team_id="team_a", name="Payments")).then(TEAM)
+    command = CreateServiceAccount(
+        organization_id="org_a", service_account_id="service_a", name="export", description="x"
+    )
+    people.given().when(command).then(SERVICE)
+
+
+@pytest.mark.parametrize("there", [USER, TEAM, SERVICE])
+def test_nobody_is_created_twice(there: OwnerEvent) -> None:
+    command = CreateTeam(organization_id="org_a", team_id="team_a", name="Payments")
+    people.given(there).when(command).then_refused(OwnerRefused, field="id")
+    with pytest.raises(TypeError, match="out of order"):
+        fold([there, there])
+
+
+@pytest.mark.parametrize(("event", "form"), [(USER, User), (TEAM, Team), (SERVICE, ServiceAccount)])
+def test_each_kind_of_owner_is_a_case_of_its_own(event: OwnerEvent, form: type[Owner]) -> None:
+    assert isinstance(fold([event]), form)
+
+
+def test_only_users_have_roles_of_their_own() -> None:
+    assert roles_of(fold([USER])) == ("viewer",)
+    assert roles_of(fold([TEAM])) == roles_of(fold([SERVICE])) == roles_of(Nobody()) == ()
