@@ -102,6 +102,10 @@ class OutcomeUnknown(LedgerError):
     """The connection broke during the commit and the outcome could not be found out: it is written once or never."""
 
 
+class LedgerNotMigrated(Exception):
+    """The database holds no ledger of this version: somebody has to run ``keyledger migrate`` first."""
+
+
 class CheckpointMoved(Exception):
     """Somebody else moved this checkpoint: whoever holds the old one is a zombie and must stop."""
 
@@ -145,6 +149,14 @@ class Ledger(Protocol):
 
     async def profiles(self, user_ids: Collection[str]) -> dict[str, Profile]:
         """Return the profiles that exist and are not erased."""
+        ...
+
+    async def addresses(self, positions: Collection[int]) -> dict[int, str]:
+        """Return the source addresses that are known of these positions and not erased."""
+        ...
+
+    async def erase(self, user_id: str) -> None:
+        """Forget a person: the profile, and the addresses of the events they are the actor of. The facts stay."""
         ...
 
     async def checkpoint(self, name: str) -> int:

@@ -1,0 +1,67 @@
+"""Bring a ledger's database to the newest form."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from keyledger.eventstore import migrations
+
+_MIGRATION_LOCK = 0x6B65_796C_6564_6772
+"""An advisory lock of Postgres ("keyledgr"): two processes that start at once migrate one after the other."""
+
+
+async def migrate(url: str) -> None:
+    """Create or upgrade the ledger at ``postgresql://...`` or ``sqlite:///path``, in one transaction.
+
+    Does nothing where it is up to date, so it may run at every deployment. The first time, the ledger is given its
+    ``store_id``.
+
+    Raises:
+        ValueError: the URL is of another kind.
+        sqlalchemy.exc.SQLAlchemyError, OSError: the database could not be reached or refused.
+    """
+    engine = _engine(url)
+    try:
+        async with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: str) -> AsyncEngine:
+    scheme, _, rest = url.partition("://")
+    match scheme:
+        case "postgresql":
+            return create_async_engine(f"postgresql+asyncpg://{rest}", poolclass=NullPool)
+        case "sqlite":
+            engine = create_async_engine(f"sqlite+aiosqlite://{rest}", poolclass=NullPool)
+            _begin_at_once(engine)
+            return engine
+        case _:
+            raise ValueError(f"a ledger's URL starts with postgresql:// or sqlite:///, not {scheme}://")
+
+
+def _begin_at_once(engine: AsyncEngine) -> None:
+    """Make the driver's own transactions real ones: by itself it begins none before a CREATE TABLE."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def leave_transactions_to_us(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,36 @@
+"""The SQL. Run one by one: there is no round trip to save."""
+
+from typing import Final
+
+from keyledger.eventstore.rows import SELECT
+
+HEAD: Final = "SELECT position, hash, recorded_at FROM ledger_head"
+TAIL: Final = "SELECT version, position, recorded_at FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
+CLAIM: Final = "SELECT * FROM idempotency WHERE scope = ?"
+WRITTEN: Final = """
+    SELECT last.position, last.version, last.recorded_at FROM events AS first JOIN events AS last
+        ON first.stream = ?2 AND first.version = ?3 AND first.append_id = ?1 AND last.stream = ?2 AND last.version = ?4
+"""
+
+INSERT_EVENT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+MOVE_HEAD: Final = "UPDATE ledger_head SET position = ?1, hash = ?2, recorded_at = ?3 WHERE position < ?1"
+KEEP_CLAIM: Final = "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+SWEEP_CLAIMS: Final = """
+    DELETE FROM idempotency
+     WHERE scope IN (SELECT scope FROM idempotency WHERE claimed_at <= ? ORDER BY claimed_at LIMIT ?)
+"""
+"""Old claims go in passing, two for each new one: so the table stays bounded, without another task."""
+KEEP_PROFILE: Final = "INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)"
+INSERT_ADDRESS: Final = "INSERT INTO event_addresses VALUES (?, ?, ?)"
+
+MOVE_CHECKPOINT: Final = """
+    INSERT INTO checkpoints (name, position) SELECT ?1, ?3 WHERE ?2 = 0 OR EXISTS (
+        SELECT 1 FROM checkpoints WHERE name = ?1)
+    ON CONFLICT (name) DO UPDATE SET position = ?3 WHERE position = ?2
+"""
+
+PROFILES: Final = "SELECT user_id, name, email FROM profiles WHERE user_id IN (SELECT value FROM json_each(?))"
+ADDRESSES: Final = "SELECT position, address FROM event_addresses WHERE position IN (SELECT value FROM json_each(?))"
+STREAMS: Final = f"{SELECT} WHERE stream IN (SELECT value FROM json_each(?)) ORDER BY stream, version"  # noqa: S608 - fixed
+PAGE: Final = f"{SELECT} WHERE position > ? ORDER BY position LIMIT ?"
+CHECKPOINT: Final = "SELECT position FROM checkpoints WHERE name = ?"

@@ -1,0 +1,77 @@
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from keyledger.contracts.ports import Clock
+from keyledger.eventstore.migrating import migrate
+from keyledger.eventstore.opening import open_ledger
+from keyledger.eventstore.port import Ledger, LedgerNotMigrated
+from keyledger.eventstore.rows import COLUMNS
+from keyledger.eventstore.sqlite.ledger import SqliteLedger
+from keyledger.eventstore.verifying import verify_chain
+from keyledger.testing.ledger_examples import SteppedClock, an_append
+from keyledger.testing.ledger_suite import LedgerSuite, Opener
+
+CHANGES = [
+    "UPDATE events SET data = x'00' WHERE position = 1",
+    "DELETE FROM events WHERE position = 2",
+    "INSERT OR REPLACE INTO events SELECT * FROM events",
+    f"INSERT OR REPLACE INTO events SELECT 9, {', '.join(COLUMNS[1:])} FROM events",
+    "UPDATE ledger_head SET position = 1",
+    "UPDATE ledger_head SET position = 3, recorded_at = 0",
+    "UPDATE ledger_head SET position = 3, store_id = 'another'",
+    "DELETE FROM ledger_head",
+    "INSERT OR REPLACE INTO ledger_head VALUES (1, 'another', 0, x'00', 0)",
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+class TestSqliteLedger(LedgerSuite):
+    @pytest.fixture
+    async def opener(self, path: Path) -> Opener:
+        await migrate(f"sqlite:///{path}")
+
+        async def open_sqlite(clock: Clock) -> Ledger:
+            return await open_ledger(f"sqlite:///{path}", clock=clock)
+
+        return open_sqlite
+
+    @pytest.mark.parametrize("change", CHANGES)
+    async def test_what_is_written_can_not_be_changed(self, ledger: Ledger, path: Path, change: str) -> None:
+        await ledger.append(an_append("a"))
+        await ledger.append(an_append("b"))
+        with (
+            closing(sqlite3.connect(path, isolation_level=None)) as connection,
+            pytest.raises(sqlite3.IntegrityError, match="append-only"),
+        ):
+            connection.execute(change)
+        assert (await verify_chain(ledger)).position == 2
+
+    async def test_an_answered_append_is_on_the_disk(self, ledger: Ledger) -> None:
+        await ledger.append(an_append("a"))
+        assert isinstance(ledger, SqliteLedger)
+        connection = ledger._committer._connection  # noqa: SLF001 - the very connection that commits
+        assert connection is not None
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_a_missing_file_is_not_made_by_opening_it(path: Path) -> None:
+    with pytest.raises(LedgerNotMigrated, match="run `keyledger migrate`"):
+        await open_ledger(f"sqlite:///{path}", clock=SteppedClock())
+    assert not await asyncio.to_thread(path.exists)
+
+
+async def test_a_ledger_of_another_revision_is_not_opened(path: Path) -> None:
+    await migrate(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE ledger_revision SET version_num = '0000'")
+    with pytest.raises(LedgerNotMigrated, match="run `keyledger migrate`"):
+        await open_ledger(f"sqlite:///{path}", clock=SteppedClock())
