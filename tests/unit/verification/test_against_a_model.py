@@ -1,0 +1,126 @@
+"""The verdict over random histories, against a model that keeps everything and says it the slow way."""
+
+import asyncio
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keyledger.domain import keys
+from keyledger.domain.events import KeyEvent, KeyRevoked, SecretEnd
+from keyledger.domain.identifiers import resource_id
+from tests.unit.verification.world import T0, World
+
+HOURS = st.integers(0, 20)
+PERMISSIONS = st.sampled_from([None, "agents:read", "agents:create", "api-keys:rotate", "users:create"])
+ROLES = ["viewer", "developer", "administrator", "api_manager"]
+ALLOWED = {
+    "viewer": {"agents:read"},
+    "developer": {"agents:read", "agents:create"},
+    "administrator": {"agents:read", "agents:create", "api-keys:rotate", "users:create"},
+    "api_manager": {"agents:read", "api-keys:rotate"},
+}
+
+maybe_hour = st.none() | HOURS
+steps = st.one_of(
+    st.tuples(st.just("rotate"), maybe_hour),
+    st.tuples(st.just("expiry"), maybe_hour),
+    st.tuples(st.just("role"), st.sampled_from(ROLES)),
+    st.tuples(st.just("revoke"), st.none()),
+)
+histories = st.lists(st.tuples(st.integers(0, 2), steps), max_size=12)
+
+
+def hour(number: int | None) -> datetime | None:
+    return None if number is None else T0 + timedelta(hours=number)
+
+
+class Model:
+    """Three keys, all their events, and every token that was ever given out."""
+
+    def __init__(self, world: World, owners_role: str) -> None:
+        self.world, self.owners_role = world, owners_role
+        facts = world.facts
+        self.org = facts.organization()
+        owners = (facts.user(self.org, roles=(owners_role,)), facts.team(self.org), facts.service_account(self.org))
+        self.tokens: list[tuple[str, str, str]] = []
+        self.events: dict[str, list[KeyEvent]] = {}
+        for number, owner in enumerate(owners, 1):
+            key_id, token = facts.key(self.org, owner, number)
+            self.tokens.append((key_id, f"{number:016x}", token))
+        self._collect()
+
+    def do(self, number: int, step: tuple[str, Any]) -> None:
+        key_id = resource_id("key", number + 1)
+        key = keys.fold(self.events[key_id])
+        facts = self.world.facts
+        if not isinstance(key, keys.Active):
+            return  # nothing happens to a revoked key
+        match step:
+            case ("rotate", ends):
+                ended = [SecretEnd(id=live.secret.id, ends_at=hour(ends)) for live in key.secrets]
+                secret_id, token = facts.rotate(self.org, key_id, ended=ended)
+                self.tokens.append((key_id, secret_id, token))
+            case ("expiry", at):
+                facts.update(self.org, key_id, expires_at=hour(at))
+            case ("role", role):
+                facts.update(self.org, key_id, role=role)
+            case ("revoke", _):
+                facts.append(key_id, KeyRevoked(organization_id=self.org, key_id=key_id))
+            case _:
+                raise AssertionError(step)
+        self._collect()
+
+    def expected(self, key_id: str, secret_id: str, at: datetime, permission: str | None) -> str:
+        key = keys.fold(self.events[key_id])
+        last = key.last if isinstance(key, keys.Revoked) else key
+        assert isinstance(last, keys.Active)
+        live = {one.secret.id for one in last.secrets if one.ends_at is None or at < one.ends_at}
+        if secret_id not in live:
+            return "invalid-credential"
+        if isinstance(key, keys.Revoked):
+            return "revoked"
+        if last.expires_at is not None and last.expires_at <= at:
+            return "expired"
+        layers = [last.role] if last.role is not None else []
+        if last.type == "personal":
+            layers.append(self.owners_role)
+        allowed = permission is None or all(permission in ALLOWED[role] for role in layers)
+        return "valid" if allowed else "insufficient-permission"
+
+    def _collect(self) -> None:
+        self.events = {}
+        for entry in self.world.facts.entries:
+            if entry.header.stream.startswith("key_"):
+                self.events.setdefault(entry.header.stream, []).append(cast("KeyEvent", self.world.decoded(entry)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories, st.sampled_from(ROLES), HOURS, PERMISSIONS, st.integers(0, 12))
+def test_the_verdict_is_what_the_history_says(
+    history: list[tuple[int, tuple[str, Any]]], owners_role: str, at: int, permission: str | None, folded_at: int
+) -> None:
+    async def check() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            world = World(Path(folder))
+            try:
+                model = Model(world, owners_role)
+                verifier = world.verifier()
+                for number, (key_number, step) in enumerate(history):
+                    model.do(key_number, step)
+                    if number == folded_at:  # history may come in one batch or in two
+                        await world.fold()
+                        verifier.verify(model.tokens[0][2], world.ask())
+                await world.fold()
+                ask = world.ask(permission, after=timedelta(hours=at))
+                world.freshness.on_stale = "allow"
+                for key_id, secret_id, token in model.tokens:
+                    expected = model.expected(key_id, secret_id, T0 + timedelta(hours=at), permission)
+                    assert verifier.verify(token, ask).code == expected
+            finally:
+                world.index.close()
+
+    asyncio.run(check())

@@ -1,0 +1,170 @@
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from keyledger.contracts.topics import HEADS, TOPICS, VERIFIERS
+from keyledger.domain.events import KeyRevoked
+from keyledger.eventlog.port import LogUnavailable, NewRecord
+from keyledger.projections.order import ForeignHistory
+from keyledger.testing.memory_log import MemoryLog
+from keyledger.verification.verdict import Ask
+from tests.unit.verification.nodes import DEADLINE_SECONDS, NODE, Place, running, until
+from tests.unit.verification.world import Facts
+
+
+def populated(place: Place) -> tuple[str, str]:
+    org = place.facts.organization()
+    return place.facts.key(org, place.facts.user(org))
+
+
+class Unregistering(MemoryLog):
+    """A log that takes everything but registrations, until it is told to."""
+
+    registers = False
+
+    async def append(self, topic: str, partition: int, records: Sequence[NewRecord]) -> int:
+        if topic == VERIFIERS.name and not self.registers:
+            raise LogUnavailable("no registration")
+        return await super().append(topic, partition, records)
+
+
+async def test_a_node_answers_only_after_its_registration_was_acknowledged(tmp_path: Path) -> None:
+    log = Unregistering()
+    place = Place(tmp_path, log=log, on_stale="allow")
+    _, token = populated(place)
+    async with running(place):
+        await place.publish()
+        await place.beat()
+        await until(lambda: place.node.freshness.fresh_as_of is not None)
+        assert not place.node.ready
+        assert place.node.verify(token, Ask(place.clock.now())).code == "verifier-stale"
+        assert (await place.ask(token)).json["code"] == "not-ready"
+        log.registers = True
+        await until(lambda: place.node.ready)
+        assert (await place.ask(token)).status == 200
+        assert place.reports()[0].position == len(place.facts.entries)
+
+
+async def test_a_node_is_ready_once_it_has_consumed_the_head_found_at_its_start(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    await place.log.ensure_topics(TOPICS)
+    populated(place)
+    await place.beat(position=0)
+    await place.beat()
+    async with running(place):
+        await until(lambda: place.node.freshness.admitted)
+        assert not place.node.ready
+        unready = place.node.unready()
+        assert unready is not None
+        assert "position 0" in unready
+        await place.publish()
+        await until(lambda: place.node.ready)
+
+
+async def test_a_revocation_is_refused_once_it_is_applied(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    key_id, token = populated(place)
+    async with running(place):
+        await place.publish()
+        await place.beat()
+        await until(lambda: place.node.ready)
+        assert place.node.verify(token, Ask(place.clock.now())).valid
+        place.facts.append(key_id, KeyRevoked(organization_id="org", key_id=key_id))
+        await place.publish()
+        waited = await place.node.freshness.wait_for(len(place.facts.entries), asked_at=place.clock.now())
+        assert waited == "applied"
+        assert place.node.verify(token, Ask(place.clock.now())).code == "revoked"
+
+
+async def test_a_node_reports_what_it_has_applied_and_how_fresh_it_is(tmp_path: Path) -> None:
+    place = Place(tmp_path, organizations=("org_1",), max_staleness_seconds=7)
+    populated(place)
+    async with running(place):
+        await until(lambda: len(place.reports()) == 1)
+        await place.publish()
+        await place.beat()
+        await until(lambda: place.reports()[-1].fresh_as_of is not None)
+        first, last = place.reports()[0], place.reports()[-1]
+    assert (first.node, first.boot) == (NODE, place.node.boot)
+    assert first.position == 0
+    assert first.fresh_as_of is None
+    assert (last.position, last.organizations, last.on_stale) == (len(place.facts.entries), ("org_1",), "refuse")
+    ids = [dict(record.headers)["ce_id"].decode() for record in place.log.held(VERIFIERS.name, 0)]
+    assert ids == [f"{NODE}.{place.node.boot}.{number}" for number in range(1, len(ids) + 1)]
+
+
+async def test_without_heads_a_node_becomes_stale_and_with_one_it_is_fresh_again(tmp_path: Path) -> None:
+    place = Place(tmp_path, max_staleness_seconds=0.1)
+    _, token = populated(place)
+    async with running(place):
+        await place.publish()
+        await place.beat()
+        await until(lambda: place.node.ready)
+        await until(lambda: place.node.freshness.is_stale(place.clock.now()))
+        stale = await place.ask(token)
+        assert (stale.status, stale.json["code"], stale.headers["retry-after"]) == (503, "verifier-stale", "1")
+        await place.beat(at=place.clock.now() + 900_000)  # within the declared skew: fresh for a second
+        await until(lambda: not place.node.freshness.is_stale(place.clock.now()))
+        assert (await place.ask(token)).status == 200
+        assert [one.code for one in await place.told(2)] == ["verifier-stale", "valid"]
+
+
+async def test_a_restarted_node_goes_on_where_it_was_and_answers_only_once_proven_fresh(tmp_path: Path) -> None:
+    first = Place(tmp_path)
+    _, token = populated(first)
+    async with running(first):
+        await first.publish()
+        await first.beat()
+        await until(lambda: first.node.ready)
+    second = Place(tmp_path, log=first.log)
+    second.facts = first.facts
+    assert second.node.freshness.position == len(first.facts.entries)
+    await second.beat(at=second.clock.now() - 3_600_000_000)  # the last head is an hour old
+    async with running(second):
+        await until(lambda: second.node.ready)
+        assert second.node.runner.counts.applied == 0
+        assert (await second.ask(token)).json["code"] == "verifier-stale"
+        await second.beat()
+        await until(lambda: not second.node.freshness.is_stale(second.clock.now()))
+        assert (await second.ask(token)).status == 200
+
+
+async def test_attempts_of_the_last_moment_are_sent_before_the_node_ends(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    async with running(place):
+        await until(lambda: place.node.freshness.admitted)
+        for _ in range(500):
+            place.node.verify(None, Ask(place.clock.now(), source="192.0.2.1"))
+    assert len(place.attempts()) == 500
+    assert place.node.sink.waiting == 0
+
+
+async def test_a_node_over_another_ledgers_index_refuses_to_follow(tmp_path: Path) -> None:
+    first = Place(tmp_path)
+    populated(first)
+    async with running(first):
+        await first.publish()
+        await first.beat()
+        await until(lambda: first.node.ready)
+    second = Place(tmp_path)
+    second.facts = Facts(store="c" * 32)
+    for number in range(1, 4):
+        second.facts.organization(number)
+    async with running(second) as task:
+        await second.publish()
+        with pytest.raises(ForeignHistory):
+            await asyncio.wait_for(asyncio.shield(task), DEADLINE_SECONDS)
+
+
+async def test_what_is_no_head_is_ignored_with_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = Place(tmp_path)
+    async with running(place):
+        await until(lambda: place.node.freshness.admitted)
+        await place.log.append(HEADS.name, 0, [NewRecord(None, b"nonsense")])
+        await place.beat(store="b" * 32, position=1)
+        await place.beat()
+        await until(lambda: place.node.freshness.fresh_as_of is not None)
+    assert place.node.freshness.refused_heads >= 1
+    assert "no head of the ledger" in caplog.text
