@@ -1,16 +1,14 @@
 """``GET /v1/api-keys`` and ``GET /v1/api-keys/{key_id}``: the keys of the caller's organization, as of a position."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response, Security
+from fastapi.security import HTTPBearer
 
 from keyledger.contracts.ports import Clock, Randomness
 from keyledger.contracts.routes import permission_for
-from keyledger.domain.events import Environment, KeyType
 from keyledger.domain.identifiers import is_resource_id
 from keyledger.projections.port import ReadModelUnavailable
 from keyledger.projections.runner import ProjectionRunner
@@ -22,27 +20,24 @@ from keyledger.web.documents import AUTHENTICATED, POSITION_HEADER, answered_hea
 from keyledger.web.positions import PositionTokens
 from keyledger.web.principal import Authenticate, Principal, insufficient
 from keyledger.web.problems import Problem
-from keyledger.web.resources import (
-    EXAMPLE_KEY,
-    ActorReference,
-    KeyResource,
-    KeyStatus,
-    OwnerReference,
-    key_status,
-    moment,
-)
+from keyledger.web.resources import EXAMPLE_KEY, KeyResource, moment
+from keyledger_directory.forms import EXAMPLE_CURSOR, READ_REVOKED, KeyPage, KeyQuery, NoParameters, resource
 from keyledger_directory.projector import KeyRow
-from keyledger_directory.store import DirectoryStore, KeyView, Question
+from keyledger_directory.store import DirectoryStore, Question
 
 LIST: Final = "/v1/api-keys"
 ONE: Final = "/v1/api-keys/{key_id}"
-READ_REVOKED: Final = "audit:read"
 WAIT_SECONDS: Final = 2.0
-NAME: Final = r"^[A-Za-z0-9_-]+$"
-"""What an id or a role's slug is made of. A database may refuse other characters, such as NUL, in its own way."""
-EXAMPLE_CURSOR: Final = "q1vZ0m8hT5b2dJ7wXk3LsDE3MzIx"
 
 READ_PROBLEMS: Final = (*AUTHENTICATED, "invalid-position-token", "invalid-request", "projection-behind", "not-ready")
+
+_BEARER: Final = HTTPBearer(
+    scheme_name="apiKey",
+    bearerFormat="Keyledger API key",
+    auto_error=False,
+    description="An API key, as a Bearer token",
+)
+"""For the document alone: what is sent is judged by ``Authenticate``."""
 
 AtLeast = Annotated[
     str | None,
@@ -59,47 +54,10 @@ IfNoneMatch = Annotated[
 KeyId = Annotated[str, Path(description="The key's id", examples=[EXAMPLE_KEY["id"]])]
 
 
-class NoParameters(BaseModel):
-    """A query without parameters: unknown ones are refused, so that a misspelt one does not seem to work."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class KeyQuery(NoParameters):
-    """Which keys, and which page of them."""
-
-    type: KeyType | None = Field(default=None, description="Only keys of this type")
-    owner_id: str | None = Field(
-        default=None, max_length=64, pattern=NAME, description="Only keys of this user, team or service account"
-    )
-    role: str | None = Field(
-        default=None, max_length=64, pattern=NAME, description="Only keys with this role of their own"
-    )
-    environment: Environment | None = Field(default=None, description="Only keys of this environment")
-    status: KeyStatus | None = Field(
-        default=None, description=f"Default: active and expired keys. `revoked` needs `{READ_REVOKED}`"
-    )
-    limit: int = Field(default=50, ge=1, le=200, description="The most keys in one page")
-    cursor: str | None = Field(
-        default=None, max_length=1000, description="The `next_cursor` of the page before, with the same filters"
-    )
-
-
-class KeyPage(BaseModel):
-    """A page of keys, newest first. ``next_cursor`` null: there are no more."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"data": [EXAMPLE_KEY], "next_cursor": EXAMPLE_CURSOR}]},
-    )
-
-    data: list[KeyResource]
-    next_cursor: str | None
-
-
 class Reflection:
     """Makes an answer reflect at least the asked position, and says which one it does."""
 
-    def __init__(self, runner: ProjectionRunner[KeyRow], positions: PositionTokens) -> None:
+    def __init__(self, runner: ProjectionRunner[KeyRow], positions: Callable[[], PositionTokens]) -> None:
         self._runner, self._positions = runner, positions
 
     async def __call__(self, at_least: str | None) -> dict[str, str]:
@@ -108,10 +66,11 @@ class Reflection:
         Raises:
             Problem: ``invalid-position-token``; ``projection-behind`` after ``WAIT_SECONDS``, or when too many wait.
         """
-        asked = 0 if at_least is None else self._positions.read(at_least)
+        tokens = self._positions()
+        asked = 0 if at_least is None else tokens.read(at_least)
         reached = await self._runner.wait_for(asked, timeout_seconds=WAIT_SECONDS)
         # Taken before the rows are read: they may be newer than what is said, never older.
-        here = {POSITION_HEADER: self._positions.write(self._runner.position)}
+        here = {POSITION_HEADER: tokens.write(self._runner.position)}
         if not reached:
             detail = "the position in Keyledger-At-Least is not applied here yet"
             raise Problem("projection-behind", detail, headers={"Retry-After": "1", **here})
@@ -123,12 +82,15 @@ def create_api(
     runner: ProjectionRunner[KeyRow],
     authenticate: Authenticate,
     *,
-    positions: PositionTokens,
+    positions: Callable[[], PositionTokens],
     cursors: Cursors,
     clock: Clock,
     randomness: Randomness,
 ) -> FastAPI:
-    """Return the application with this service's routes."""
+    """Return the application with this service's routes.
+
+    ``positions`` gives the tokens of the ledger that is followed, or raises Problem ``not-ready``.
+    """
     app = create_app("Keyledger directory", randomness=randomness)
 
     async def reader_of_list(request: Request) -> Principal:
@@ -144,6 +106,7 @@ def create_api(
     @app.head(LIST, include_in_schema=False)
     @app.get(
         LIST,
+        dependencies=[Security(_BEARER)],
         summary="List API keys",
         tags=["api-keys"],
         operation_id="listApiKeys",
@@ -178,6 +141,7 @@ def create_api(
     @app.head(ONE, include_in_schema=False, response_model=KeyResource)
     @app.get(
         ONE,
+        dependencies=[Security(_BEARER)],
         summary="Get an API key",
         tags=["api-keys"],
         operation_id="getApiKey",
@@ -241,35 +205,6 @@ def matches(if_none_match: str | None, current: str) -> bool:
         return False
     named = [part.strip().removeprefix("W/") for part in if_none_match.split(",")]
     return "*" in named or current in named
-
-
-def resource(key: KeyView, now: datetime) -> KeyResource:
-    """Return the key as the API shows it at ``now``."""
-    row = key.row
-    expires_at = _moment(row.expires_at)
-    return KeyResource(
-        id=key.id,
-        organization_id=row.organization_id,
-        type=row.type,
-        owner=OwnerReference(type=row.owner_type, id=row.owner_id),
-        name=row.name,
-        description=row.description,
-        role=row.role,
-        environment=row.environment,
-        status=key_status(revoked=row.revoked_at is not None, expires_at=expires_at, now=now),
-        created_at=moment(row.created_at),
-        created_by=ActorReference(user=row.created_by_user, key=row.created_by_key),
-        updated_at=moment(row.updated_at),
-        expires_at=expires_at,
-        revoked_at=_moment(row.revoked_at),
-        revocation_reason=row.revocation_reason,
-        rotated_at=_moment(row.rotated_at),
-        version=key.version,
-    )
-
-
-def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else moment(microseconds)
 
 
 def _question(caller: Principal, query: KeyQuery) -> Question:

@@ -64,7 +64,7 @@ class Directory:
             self.store,
             self.runner,
             self.authenticate,
-            positions=POSITIONS,
+            positions=lambda: POSITIONS,
             cursors=Cursors(b"c" * 32),
             clock=self.clock,
             randomness=SystemRandomness(),

@@ -1,0 +1,136 @@
+"""The directory, put together from its ports."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+
+from keyledger.contracts.ports import Clock, Randomness
+from keyledger.eventlog.port import EventLog
+from keyledger.projections.port import ReadModelUnavailable
+from keyledger.projections.runner import ProjectionRunner
+from keyledger.projections.sql import open_engine
+from keyledger.runtime.settings import Settings
+from keyledger.verification.node import VerifierNode
+from keyledger.verification.peppers import Peppers
+from keyledger.web.cursors import Cursors
+from keyledger.web.positions import PositionTokens, position_tokens
+from keyledger.web.problems import Problem
+from keyledger.web.verifier_authentication import VerifierAuthentication
+from keyledger_directory.api import create_api
+from keyledger_directory.metrics import register
+from keyledger_directory.projector import KeyDirectory, KeyRow
+from keyledger_directory.store import DirectoryStore
+
+SCHEMA = "directory"
+RETRY_SECONDS = 0.5
+log = structlog.get_logger(__name__)
+
+
+class DirectoryService:
+    """The directory's API and its projection; ``own_node``: the verifier node that runs with it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: DirectoryStore,
+        runner: ProjectionRunner[KeyRow],
+        node: VerifierNode,
+        owns_node: bool,
+        clock: Clock,
+    ) -> None:
+        self.app = app
+        self._store, self._runner, self._node, self._owns_node, self._clock = store, runner, node, owns_node, clock
+        self._goal: int | None = None
+
+    async def run(self) -> None:
+        """Follow the ledger until cancelled.
+
+        Raises:
+            NewerGeneration, and what ``ProjectionRunner.run`` and ``VerifierNode.run`` raise: somebody has to look.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._project(), name="directory-projection")
+                if self._owns_node:
+                    tasks.create_task(self._node.run(), name="directory-verifier")
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+
+    async def _project(self) -> None:
+        while True:
+            try:
+                await self._store.prepare()
+            except ReadModelUnavailable as error:
+                log.warning("the directory waits for its database", error=str(error))
+                await self._clock.sleep(RETRY_SECONDS)
+            else:
+                break
+        await self._runner.run()
+
+    def unready(self) -> str | None:
+        """Say why requests must not come yet; None once the ledger is consumed to the head taken at the start.
+
+        The head is taken from the node: what it has applied when it is first ready.
+        """
+        why = self._node.unready()
+        if why is not None:
+            return why
+        if self._goal is None:
+            self._goal = self._node.runner.position
+        if self._runner.position < self._goal:
+            return f"the directory is at position {self._runner.position} of {self._goal}"
+        return None
+
+    async def close(self) -> None:
+        """Close the read model; the other ports belong to whoever opened them."""
+        await self._store.close()
+
+
+def build(
+    event_log: EventLog,
+    node: VerifierNode,
+    *,
+    peppers: Peppers,
+    settings: Settings,
+    clock: Clock,
+    randomness: Randomness,
+    registry: CollectorRegistry,
+    owns_node: bool,
+) -> DirectoryService:
+    """Return the service; nothing is connected before ``run``.
+
+    ``owns_node``: its ``run`` runs the node; else whoever shares the node does.
+    """
+    url = settings.directory_url
+    store = DirectoryStore(open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA))
+    runner = ProjectionRunner(KeyDirectory(), store, event_log, clock=clock)
+    register(registry, runner)
+    app = create_api(
+        store,
+        runner,
+        VerifierAuthentication(node, clock=clock, trusted_proxies=settings.trusted_proxies),
+        positions=positions_of(runner, peppers),
+        cursors=Cursors(peppers.derived("keyledger directory cursors")),
+        clock=clock,
+        randomness=randomness,
+    )
+    return DirectoryService(app, store=store, runner=runner, node=node, owns_node=owns_node, clock=clock)
+
+
+def positions_of(runner: ProjectionRunner[KeyRow], peppers: Peppers) -> Callable[[], PositionTokens]:
+    """Return what gives the tokens of the ledger that is followed: which one it is, its first record says."""
+    known: dict[str, PositionTokens] = {}
+
+    def positions() -> PositionTokens:
+        store_id = runner.checkpoint.store
+        if not store_id:
+            raise Problem("not-ready", "nothing of the ledger has arrived here yet", headers={"Retry-After": "1"})
+        if store_id not in known:
+            known[store_id] = position_tokens(store_id, peppers)
+        return known[store_id]
+
+    return positions
