@@ -19,7 +19,7 @@ CHANGES = [
     "UPDATE events SET data = x'00' WHERE position = 1",
     "DELETE FROM events WHERE position = 2",
     "INSERT OR REPLACE INTO events SELECT * FROM events",
-    f"INSERT OR REPLACE INTO events SELECT 9, {', '.join(COLUMNS[1:])} FROM events",
+    f"INSERT OR REPLACE INTO events SELECT 9, {', '.join(COLUMNS[1:])} FROM events",  # noqa: S608 - our own names
     "UPDATE ledger_head SET position = 1",
     "UPDATE ledger_head SET position = 3, recorded_at = 0",
     "UPDATE ledger_head SET position = 3, store_id = 'another'",

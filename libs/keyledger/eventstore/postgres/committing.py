@@ -19,7 +19,7 @@ from keyledger.eventstore.admission import (
     suspects,
 )
 from keyledger.eventstore.arrivals import Arrivals
-from keyledger.eventstore.port import Append, Appended, Head, LedgerNotMigrated
+from keyledger.eventstore.port import Append, Appended, Head, LedgerNotMigrated, LedgerUnavailable
 from keyledger.eventstore.postgres import statements
 from keyledger.eventstore.postgres.connections import (
     WRITER_SETTINGS,
@@ -43,13 +43,14 @@ class PostgresCommitter:
 
     async def commit(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         """As ``writer.Committer.commit``."""
-        connection = await self._connected()
+        kept = self._connection is not None
         try:
-            admission = await self._transact(connection, batch)
-        except BaseException:  # whatever it was: the server rolls back what has not been committed
-            connection.terminate()
-            self._connection = None
-            raise
+            admission = await self._commit(batch)
+        except LedgerUnavailable:
+            if not kept:
+                raise
+            # A connection that lay idle may be long dead and nobody noticed. Nothing was written: try a new one.
+            admission = await self._commit(batch)
         self._arrivals.reached(admission.head.position)
         return admission.outcomes
 
@@ -57,6 +58,15 @@ class PostgresCommitter:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+    async def _commit(self, batch: Sequence[Append]) -> Admission:
+        connection = await self._connected()
+        try:
+            return await self._transact(connection, batch)
+        except BaseException:  # whatever it was: the server rolls back what has not been committed
+            connection.terminate()
+            self._connection = None
+            raise
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():

@@ -25,7 +25,7 @@ from keyledger.eventstore.arrivals import Arrivals
 from keyledger.eventstore.port import Append, Appended, Head, LedgerNotMigrated
 from keyledger.eventstore.rows import to_row
 from keyledger.eventstore.sqlite import statements
-from keyledger.eventstore.sqlite.connections import connect, failures_told
+from keyledger.eventstore.sqlite.connections import begin, connect, failures_told
 from keyledger.eventstore.writer import CommitUncertain
 
 
@@ -62,7 +62,7 @@ class SqliteCommitter:
 
     def _transact(self, connection: sqlite3.Connection, batch: Sequence[Append]) -> Admission:
         with failures_told():
-            connection.execute("BEGIN IMMEDIATE")
+            begin(connection)
             admission = admit(batch, self._known(connection, batch))
             if not admission.writes():
                 connection.execute("ROLLBACK")
