@@ -1,0 +1,115 @@
+"""A process of Keyledger: its settings, what it opens, and one clear line when it cannot start."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from keyledger.eventlog.kafka_security import KafkaSecurity
+from keyledger.eventlog.opening import open_log
+from keyledger.eventlog.port import EventLog, LogUnavailable, TopicMismatch
+from keyledger.eventstore.opening import open_ledger
+from keyledger.eventstore.port import Ledger, LedgerNotMigrated, LedgerUnavailable
+from keyledger.runtime.clock import SystemClock, SystemRandomness
+from keyledger.runtime.logging import configure_logging
+from keyledger.runtime.settings import InvalidSettings, Settings, read_settings
+from keyledger.verification.index import IndexInUse, open_index
+from keyledger.verification.node import NodeSettings, VerifierNode
+from keyledger.verification.peppers import Peppers
+from keyledger.verification.projector import VerificationProjection
+
+CANNOT_START: Final = 2
+_REASONS: Final = (InvalidSettings, LedgerNotMigrated, LedgerUnavailable, LogUnavailable, TopicMismatch, IndexInUse)
+"""What an operator can mend: told in one line, without a trace. Everything else is a defect and shows one."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """What every process has. Whatever it opens is closed at the end of the ``async with``."""
+
+    settings: Settings
+    clock: SystemClock = field(default_factory=SystemClock)
+    randomness: SystemRandomness = field(default_factory=SystemRandomness)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    @asynccontextmanager
+    async def ledger(self) -> AsyncIterator[Ledger]:
+        """Open the ledger of the settings. Raises LedgerNotMigrated, LedgerUnavailable, InvalidSettings."""
+        try:
+            ledger = await open_ledger(self.settings.ledger_url, clock=self.clock)
+        except ValueError as error:
+            raise InvalidSettings(f"KEYLEDGER_DATABASE_URL: {error}") from None
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+
+    @asynccontextmanager
+    async def event_log(self) -> AsyncIterator[EventLog]:
+        """Open the log of the settings. Raises LogUnavailable, InvalidSettings."""
+        try:
+            event_log = await open_log(self.settings.log_url, security=_security(self.settings), now=self.clock.now)
+        except ValueError as error:
+            raise InvalidSettings(f"KEYLEDGER_KAFKA_BOOTSTRAP: {error}") from None
+        try:
+            yield event_log
+        finally:
+            await event_log.close()
+
+    @asynccontextmanager
+    async def verifier_node(self, event_log: EventLog, peppers: Peppers) -> AsyncIterator[VerifierNode]:
+        """Open this node's index and return the node; it does nothing before its ``run``. Raises IndexInUse."""
+        settings = self.settings
+        index = open_index(
+            settings.data_dir / f"index-{settings.node}",
+            generation=VerificationProjection.generation,
+            size_mb=settings.index_size_mb,
+        )
+        try:
+            yield VerifierNode(
+                index,
+                peppers,
+                event_log,
+                settings=NodeSettings(
+                    node=settings.node,
+                    organizations=settings.verifier_organizations,
+                    environments=settings.verifier_environments,
+                    on_stale=settings.on_stale,
+                    max_staleness_seconds=settings.max_staleness_seconds,
+                    clock_skew_seconds=settings.clock_skew_seconds,
+                ),
+                clock=self.clock,
+                randomness=self.randomness,
+            )
+        finally:
+            index.close()
+
+
+def run(name: str, main: Callable[[Process], Awaitable[int]]) -> int:
+    """Run a process and return its exit code; what keeps it from starting is one line on standard error and code 2."""
+    try:
+        settings = read_settings()
+        configure_logging(settings.log_level, settings.log_format)
+        return asyncio.run(_awaited(main(Process(settings))))
+    except _REASONS as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return CANNOT_START
+
+
+async def _awaited(work: Awaitable[int]) -> int:
+    return await work
+
+
+def _security(settings: Settings) -> KafkaSecurity:
+    password = settings.kafka_password
+    return KafkaSecurity(
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_username,
+        sasl_password=None if password is None else password.get_secret_value(),
+        ssl_cafile=None if settings.kafka_ca_file is None else str(settings.kafka_ca_file),
+    )
