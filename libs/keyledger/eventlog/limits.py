@@ -27,11 +27,13 @@ def check_records(records: Sequence[NewRecord]) -> None:
 
 
 def _size(record: NewRecord) -> int:
-    parts = [record.value, *(value for _, value in record.headers)]
-    if record.key is not None:
-        parts.append(record.key)
-    for part in parts:
-        if type(part) is not bytes:
-            raise TypeError(f"a record is made of bytes, not of {type(part).__name__}")
-    names = sum(len(name.encode()) + _HEADER_OVERHEAD_BYTES for name, _ in record.headers)
-    return names + sum(map(len, parts))
+    size = _length(record.value) + (0 if record.key is None else _length(record.key))
+    for name, value in record.headers:
+        size += len(name.encode()) + _length(value) + _HEADER_OVERHEAD_BYTES
+    return size
+
+
+def _length(part: bytes) -> int:
+    if type(part) is not bytes:
+        raise TypeError(f"a record is made of bytes, not of {type(part).__name__}")
+    return len(part)

@@ -1,6 +1,7 @@
 """Writers of the embedded log are killed while they append."""
 
 import asyncio
+import signal
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -22,7 +23,7 @@ async def write_until_killed(path: Path, name: str) -> dict[int, str]:
         lines = [await writer.stdout.readline() for _ in range(ACKNOWLEDGED)]
         writer.kill()
         lines += (await writer.stdout.read()).splitlines(keepends=True)
-        await writer.wait()
+        assert await writer.wait() == -signal.SIGKILL, "it ended by itself"
     # A line without its end was being written when the process died.
     pairs = [line.split() for line in lines if line.endswith(b"\n")]
     return {int(offset): f"{name}.{int(number)}" for offset, number in pairs}

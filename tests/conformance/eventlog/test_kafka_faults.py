@@ -166,6 +166,7 @@ async def test_everything_can_be_closed_while_the_broker_is_dead(broker: Broker,
     producer, reader = await log.producer(), await log.reader(topic, 0, 0)
     await producer.send(topic, 0, numbered([0]))
     await reader.poll(max_records=1, timeout_seconds=DEADLINE_SECONDS)
+    assert await reader.poll(max_records=1, timeout_seconds=0.02) == []  # so that a fetch is under way when it dies
     assert await log.bounds(topic, 0) == (0, 1)
     broker.kill()
     with pytest.raises(LogUnavailable):

@@ -45,8 +45,8 @@ class Cluster:
     async def end(self, client: Any) -> None:
         """Disconnect a client, whatever state its cluster is in.
 
-        ``stop`` in its own task, because in aiokafka it can wait for ever (a flush to a broker that is gone) and can
-        end with the cancellation of a task of its own (a fetch that was backing off), which must not look like ours.
+        ``stop`` runs in a task of its own: in aiokafka 0.14 it can wait without end (a flush to a broker that is gone)
+        and can end as cancelled (by the cancelling of a fetch that was backing off), which must not look like ours.
         """
         stopping = asyncio.create_task(_stop(client))
         try:

@@ -19,7 +19,8 @@ class Lane:
     """One partition: one batch at a time, and none while the fate of the one before it is open.
 
     An idempotent producer of aiokafka never gives up: what was not answered in time is still being sent, under its
-    sequence number. A later batch that overtook it would be written before it.
+    sequence number. Without this an outage would pile up a copy for each retry of the caller; and given to a new
+    client instead, a later batch could be written before it.
     """
 
     def __init__(self) -> None:
