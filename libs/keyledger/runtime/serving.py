@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -11,7 +12,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from keyledger.runtime.settings import Settings
+from keyledger.runtime.settings import InvalidSettings, Settings
 from keyledger.web.health import Health
 
 log = structlog.get_logger(__name__)
@@ -58,6 +59,7 @@ async def serve(
     The stop: readiness fails first, requests finish, background work ends, exit 0. A background task that fails ends
     the process with exit code 1, after the same stop.
     """
+    listener = _listen(settings)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,8 +69,8 @@ async def serve(
     health = Health(
         service.app, unready=lambda: "stopping" if stopping.is_set() else service.unready(), registry=registry
     )
-    server = _server(health, settings)
-    serving = asyncio.create_task(server.serve())
+    server = _server(health, settings.shutdown_seconds)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     serving.add_done_callback(lambda _: stopping.set())
     announcing = asyncio.create_task(_announce(service, server, when_ready))
     await stopping.wait()
@@ -83,18 +85,29 @@ async def serve(
     return _exit_code(background, serving)
 
 
-def _server(app: ASGIApp, settings: Settings) -> _Server:
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        why = error.strerror or str(error)
+        raise InvalidSettings(f"KEYLEDGER_PORT: {settings.host}:{settings.port} cannot be used: {why}") from None
+    return listener
+
+
+def _server(app: ASGIApp, shutdown_seconds: float) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            host=settings.host,
-            port=settings.port,
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
             lifespan="off",
-            timeout_graceful_shutdown=int(settings.shutdown_seconds),
+            timeout_graceful_shutdown=int(shutdown_seconds),
         ),
     )
 
