@@ -40,14 +40,14 @@ DETAILS: Final[dict[str, str]] = {
 """One text for each code, whoever asks: two refusals of the same kind differ in their request id alone."""
 
 
-class Owner(Struct, frozen=True):
+class Owner(Struct, frozen=True, gc=False):
     """Who owns the key."""
 
     type: OwnerType | None
     id: str | None
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class Answer(Struct, frozen=True, gc=False, kw_only=True):
     """The body of a good verdict. ``role``: the key's, else its owner's only one; None where the owner has several.
 
     ``permissions`` is what all of its roles allow together. ``stale`` is there, and true, only where the operator
@@ -71,7 +71,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     stale: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-class ProblemBody(Struct, frozen=True):
+class ProblemBody(Struct, frozen=True, gc=False):
     """RFC 9457."""
 
     type: str

@@ -8,7 +8,7 @@ from keyledger.contracts.cloudevents import rfc3339
 from keyledger.contracts.ports import Clock, Randomness
 from keyledger.contracts.verdict import HTTP_STATUS
 from keyledger.verification.answers import HeaderList, body_of, headers_of, problem
-from keyledger.verification.asking import Asked, Refused, asked_permission, bearer_token, read_headers
+from keyledger.verification.asking import Asked, Refused, RequestIds, asked_permission, bearer_token, read_headers
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.source import Network, SourceAddresses
 from keyledger.verification.verdict import Ask
@@ -46,7 +46,8 @@ class VerifyApp:
         randomness: Randomness,
         trusted_proxies: Iterable[Network] = (),
     ) -> None:
-        self._node, self._clock, self._randomness = node, clock, randomness
+        self._node, self._clock = node, clock
+        self._request_ids = RequestIds(randomness)
         self._write_position, self._read_position = write_position, read_position
         self._sources = SourceAddresses(trusted_proxies)
         # Both change far less often than they are asked for.
@@ -58,7 +59,7 @@ class VerifyApp:
         if scope["type"] != "http":
             raise RuntimeError(f"this application answers HTTP only, not {scope['type']}")
         asked = read_headers(scope["headers"])
-        request_id = asked.request_id or f"req_{self._randomness.token_hex(12)}"
+        request_id = asked.request_id or self._request_ids.next()
         try:
             status, headers, body = await self._answer(scope, asked, request_id)
         except Refused as refused:

@@ -7,10 +7,14 @@ from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
+from keyledger.contracts.ports import Randomness
+
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _PERMISSION: Final = re.compile(r"[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._-]{1,64}")
 _SCHEME: Final = b"bearer "
 _MOST_PARAMETERS: Final = 16
+_ID_BYTES: Final = 12
+_IDS_AT_ONCE: Final = 512
 
 
 class Refused(Exception):
@@ -21,7 +25,7 @@ class Refused(Exception):
         self.code, self.detail = code, detail
 
 
-class Asked(Struct, frozen=True):
+class Asked(Struct, frozen=True, gc=False):
     """The headers that matter here, each as it was sent; None where it was not."""
 
     authorization: bytes | None
@@ -29,6 +33,22 @@ class Asked(Struct, frozen=True):
     request_id: str | None
     forwarded_for: tuple[str, ...]
     ambiguous: bool
+
+
+class RequestIds:
+    """New request ids. Random, so that they tell nobody how many requests there are."""
+
+    def __init__(self, randomness: Randomness) -> None:
+        self._randomness = randomness
+        self._digits, self._at = "", 0
+
+    def next(self) -> str:
+        """Return an id nobody had before."""
+        if self._at == len(self._digits):
+            # Asking the kernel for one at a time would cost more than reading all the headers does.
+            self._digits, self._at = self._randomness.token_hex(_ID_BYTES * _IDS_AT_ONCE), 0
+        start, self._at = self._at, self._at + 2 * _ID_BYTES
+        return f"req_{self._digits[start : self._at]}"
 
 
 def read_headers(headers: Sequence[tuple[bytes, bytes]]) -> Asked:

@@ -22,7 +22,15 @@ from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord, Produce
 log = logging.getLogger(__name__)
 
 BATCH_SECONDS: Final = 0.005
+BUSY_BATCH_SECONDS: Final = 0.025
+BUSY_ATTEMPTS: Final = 8
+"""From so many waiting on, a batch is left to grow: at 10,000 attempts a second, a batch to each partition every 5 ms
+would cost the node as much as the checks do."""
+
 RETRY_SECONDS: Final = 0.2
+FLUSH_SECONDS: Final = 5.0
+"""How long a stop waits for acknowledgements; what has none by then is lost, counted and logged."""
+
 MAX_BUFFERED: Final = 100_000
 """Attempts that may wait for the log, some 30 MB: four seconds at 25,000 a second."""
 
@@ -45,12 +53,10 @@ class AuthEventSink:
         boot: str,
         clock: Clock,
         max_buffered: int = MAX_BUFFERED,
-        batch_seconds: float = BATCH_SECONDS,
     ) -> None:
         self._log, self._node, self._boot, self._clock = event_log, node, boot, clock
         self._max_held = 2 * max_buffered
         self._held = 0
-        self._batch_seconds = batch_seconds
         self._by_key = self._lanes(AUTH)
         self._by_source = self._lanes(AUTH_BY_SOURCE)
         self._issued = 0
@@ -81,7 +87,21 @@ class AuthEventSink:
         self._by_source[partition_of(attempt.source, AUTH_BY_SOURCE.partitions)].add(encoded)
 
     async def run(self) -> None:
-        """Send until ``close`` is asked for and everything is acknowledged."""
+        """Send until cancelled; what is left then has ``FLUSH_SECONDS`` to be acknowledged."""
+        self._closing.clear()
+        sending = asyncio.create_task(self._send_all(), name="auth-events")
+        try:
+            await asyncio.shield(sending)
+        finally:
+            self._close()
+            try:
+                await asyncio.wait([sending], timeout=FLUSH_SECONDS)
+            finally:
+                if sending.cancel():
+                    log.error("%d attempts were not acknowledged by the log before the stop", self._held)
+                    await asyncio.wait([sending], timeout=RETRY_SECONDS)
+
+    async def _send_all(self) -> None:
         producer = await self._producer()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -90,8 +110,7 @@ class AuthEventSink:
         finally:
             await producer.close()
 
-    def close(self) -> None:
-        """Ask ``run`` to send what is left, and to end then. Whoever cannot wait for ever cancels it."""
+    def _close(self) -> None:
         self._closing.set()
         for lane in (*self._by_key, *self._by_source):
             lane.filled.set()
@@ -99,7 +118,9 @@ class AuthEventSink:
     async def _drain(self, lane: "Lane", producer: Producer) -> None:
         while await lane.wait(self._closing):
             if not self._closing.is_set():
-                await self._clock.sleep(self._batch_seconds)
+                await self._clock.sleep(BATCH_SECONDS)
+                if self._held > BUSY_ATTEMPTS:
+                    await self._clock.sleep(BUSY_BATCH_SECONDS - BATCH_SECONDS)
             self._tell_drops()
             for batch in lane.pack(self._node, self._boot, self._clock.now()):
                 await self._send(lane, producer, [record for record, _ in batch])

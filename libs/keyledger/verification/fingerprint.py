@@ -1,15 +1,21 @@
 """What stands for a token whose key is unknown: keyed, so that nobody can search backwards from it."""
 
 import hmac
-from typing import Final
-
-from keyledger.verification.peppers import Peppers
+from typing import Final, Protocol
 
 FINGERPRINT_DIGITS: Final = 24
 """96 bits of a keyed digest: enough to tell tokens apart."""
 
 
-def fingerprint_key(peppers: Peppers) -> bytes:
+class KeySource(Protocol):
+    """Gives keys for other purposes than secrets (``Peppers`` does)."""
+
+    def derived(self, purpose: str) -> bytes:
+        """Return the 32-byte key of one purpose."""
+        ...
+
+
+def fingerprint_key(peppers: KeySource) -> bytes:
     """Return the 32-byte key of an installation's fingerprints: the same in every service, so that they compare."""
     return peppers.derived("fingerprint")
 

@@ -19,6 +19,7 @@ from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord, OffsetO
 from keyledger.projections.port import Checkpoint
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.verification.auth_events import AuthEventSink
+from keyledger.verification.fingerprint import KeySource, fingerprint_key
 from keyledger.verification.freshness import Freshness
 from keyledger.verification.index import LmdbIndex
 from keyledger.verification.projector import VerificationProjection
@@ -29,22 +30,14 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 0.2
-FLUSH_SECONDS: Final = 5.0
-"""How long a stop waits for attempts to be acknowledged; what is not by then is lost, counted and logged."""
-
 REPORT_TYPE: Final = "VerifierReported"
-FINGERPRINT_PURPOSE: Final = "fingerprint"
 _BOOT_BYTES: Final = 8
 
 T = TypeVar("T")
 
 
-class NodePeppers(PepperSource, Protocol):
+class NodePeppers(PepperSource, KeySource, Protocol):
     """The peppers, and keys for other purposes."""
-
-    def derived(self, purpose: str) -> bytes:
-        """Return a 32-byte key for one purpose."""
-        ...
 
 
 class NodeSettings(Struct, frozen=True, kw_only=True):
@@ -91,7 +84,7 @@ class VerifierNode:
             index,
             peppers,
             self.freshness,
-            fingerprint_key=peppers.derived(FINGERPRINT_PURPOSE),
+            fingerprint_key=fingerprint_key(peppers),
             organizations=settings.organizations,
             environments=settings.environments,
         )
@@ -137,32 +130,22 @@ class VerifierNode:
         return self.unready() is None
 
     async def run(self) -> None:
-        """Keep the node going until cancelled, then send the attempts that are left.
+        """Keep the node going until cancelled; then the attempts that are left are sent.
 
         Raises:
             PoisonedEvent, GapInLedger, ForeignHistory, MalformedRecord, CheckpointMoved, IndexFull: the index cannot
                 go on; somebody has to look.
         """
-        sending = asyncio.create_task(self.sink.run(), name="verifier-auth-events")
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.runner.run(), name="verifier-projection")
                 tasks.create_task(self._follow_heads(), name="verifier-heads")
                 tasks.create_task(self._report(), name="verifier-reports")
-                tasks.create_task(_watch(sending), name="verifier-auth-events-watch")
+                tasks.create_task(self.sink.run(), name="verifier-auth-events")
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
         finally:
             self.freshness.admitted = False
-            await self._flush(sending)
-
-    async def _flush(self, sending: asyncio.Task[None]) -> None:
-        self.sink.close()
-        await asyncio.wait([sending], timeout=FLUSH_SECONDS)
-        if not sending.done():
-            sending.cancel()
-            await asyncio.wait([sending])
-            log.error("%d attempts were not acknowledged by the log before the stop", self.sink.waiting)
 
     def _committed(self, checkpoint: Checkpoint) -> None:
         self.freshness.applied(checkpoint.store, checkpoint.position)
@@ -237,8 +220,3 @@ class VerifierNode:
                     log.warning("the verifier node waits for the log: %s", error)
                 failures += 1
                 await self._clock.sleep(RETRY_SECONDS)
-
-
-async def _watch(sending: asyncio.Task[None]) -> None:
-    """Fail when the sending of attempts fails; a cancelled watch leaves it alone, for what is left to be sent."""
-    await asyncio.shield(sending)

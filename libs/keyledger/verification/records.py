@@ -1,5 +1,6 @@
 """What the verification index holds: one record for each key, owner, role and organization, as short as a check allows.
 
+``gc=False``: they hold no cycle, and a check makes several of them, which the collector would count and visit.
 Times are microseconds since 1970. Field order is the wire form (msgpack arrays): a change needs a new generation.
 """
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 from keyledger.domain.events import Environment, KeyType, OwnerType
 
 
-class SecretRecord(Struct, frozen=True, array_like=True):
+class SecretRecord(Struct, frozen=True, gc=False, array_like=True):
     """One live secret: whose digest it is, under which master, and when it ends (None: not by the clock)."""
 
     id: str
@@ -20,7 +21,7 @@ class SecretRecord(Struct, frozen=True, array_like=True):
     ends_at: int | None = None
 
 
-class KeyRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="key"):
+class KeyRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind", tag="key"):
     """A key. A revoked one stays, so that the holder of a right secret learns what happened to it."""
 
     organization_id: str
@@ -35,7 +36,7 @@ class KeyRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="key
     revoked: bool = False
 
 
-class OwnerRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="owner"):
+class OwnerRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind", tag="owner"):
     """A user with the roles it has, or a team or service account, which has none of its own."""
 
     organization_id: str
@@ -53,7 +54,7 @@ class RoleRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="ro
     grants: frozenset[str]
 
 
-class OrganizationRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="organization"):
+class OrganizationRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind", tag="organization"):
     """A tenant."""
 
     operator: bool
@@ -62,14 +63,14 @@ class OrganizationRecord(Struct, frozen=True, array_like=True, tag_field="kind",
 Record = KeyRecord | OwnerRecord | RoleRecord | OrganizationRecord
 
 
-class Stored(Struct, frozen=True, array_like=True):
+class Stored(Struct, frozen=True, gc=False, array_like=True):
     """A line of the index: the version of the stream it reflects, and the record (None: it vanished)."""
 
     version: int
     row: Record | None
 
 
-class StoredKey(Struct, frozen=True, array_like=True):
+class StoredKey(Struct, frozen=True, gc=False, array_like=True):
     """A line under a key's id. Knowing the type beforehand makes decoding faster."""
 
     version: int

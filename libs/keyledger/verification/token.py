@@ -10,18 +10,19 @@ from zlib import crc32
 from msgspec import Struct
 
 from keyledger.domain.events import Environment
-from keyledger.domain.identifiers import encode_base62
+from keyledger.domain.identifiers import ALPHABET, encode_base62
 
 BRAND: Final = "kl"
 SECRET_BYTES: Final = 20
 _SECRET_DIGITS: Final = 27
 _CRC_DIGITS: Final = 6
+_PAIRS: Final = tuple(one + other for one in ALPHABET for other in ALPHABET)
 _FORM: Final = re.compile(
     r"([a-z][a-z0-9]{0,15})_(dev|staging|prod)_([0-9A-Za-z]{22})_([0-9A-Za-z]{27})([0-9A-Za-z]{6})"
 )
 
 
-class Token(Struct, frozen=True):
+class Token(Struct, frozen=True, gc=False):
     """A well-formed token. It names a key; whether the secret is right only the verification index knows."""
 
     environment: Environment
@@ -39,7 +40,7 @@ def mint(environment: Environment, key_id: str, secret: bytes, *, brand: str = B
         raise ValueError(f"a secret has {SECRET_BYTES} bytes, not {len(secret)}")
     digits = encode_base62(int.from_bytes(secret), _SECRET_DIGITS)
     body = f"{brand}_{environment}_{key_id.removeprefix('key_')}_{digits}"
-    return body + encode_base62(crc32(body.encode()), _CRC_DIGITS)
+    return body + _check_digits(body)
 
 
 def secret_of(token: str) -> bytes:
@@ -53,6 +54,13 @@ def parse(text: str, *, brand: str = BRAND) -> Token | None:
     if match is None:
         return None
     brand_, environment, digits, secret, check = match.groups()
-    if brand_ != brand or encode_base62(crc32(text[:-_CRC_DIGITS].encode()), _CRC_DIGITS) != check:
+    if brand_ != brand or _check_digits(text[:-_CRC_DIGITS]) != check:
         return None
     return Token(cast("Environment", environment), f"key_{digits}", secret.encode())
+
+
+def _check_digits(body: str) -> str:
+    # ``encode_base62(crc32, 6)``, two digits at a time: it is a fifth of what a whole check costs.
+    high, low = divmod(crc32(body.encode()), 62 * 62)
+    high, middle = divmod(high, 62 * 62)
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]

@@ -9,7 +9,7 @@ from keyledger.domain.events import Environment, KeyType, OwnerType
 from keyledger.domain.permissions import Authority
 
 
-class Ask(Struct, frozen=True):
+class Ask(Struct, frozen=True, gc=False):
     """When (us) a token is judged, for what (``resource:action``; None: only whether it is good), and who sent it.
 
     ``source`` is the sender's address: it and ``request_id`` do not change the verdict, only what is recorded of it.
@@ -21,7 +21,7 @@ class Ask(Struct, frozen=True):
     request_id: str | None = None
 
 
-class Claimed(Struct, frozen=True):
+class Claimed(Struct, frozen=True, gc=False):
     """Which key an attempt was about, as far as it can be told without a right secret.
 
     For the record of the attempt alone: none of it may reach the sender. ``fingerprint`` stands for a token whose key

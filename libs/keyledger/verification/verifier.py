@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from keyledger.contracts.verdict import Code
 from keyledger.domain.events import Environment
+from keyledger.verification.fingerprint import fingerprint
 from keyledger.verification.freshness import Freshness
 from keyledger.verification.index import LmdbIndex
 from keyledger.verification.joining import Held, Snapshot
@@ -13,9 +14,6 @@ from keyledger.verification.peppers import digest
 from keyledger.verification.records import KeyRecord, SecretRecord, StoredKey, decode_stored_key, encode_stored
 from keyledger.verification.token import BRAND, Token, parse
 from keyledger.verification.verdict import Ask, Claimed, Verdict
-
-FINGERPRINT_DIGITS: Final = 24
-"""96 bits of a keyed digest: enough to tell tokens apart, and nothing to search backwards from."""
 
 
 class PepperSource(Protocol):
@@ -162,5 +160,4 @@ class Verifier:
         return bound and key.environment in self._environments
 
     def _unknown(self, token_text: str) -> Claimed:
-        sent = hmac.digest(self._fingerprint_key, token_text.encode("utf-8", "surrogatepass"), "sha256")
-        return Claimed(self._bound_to, fingerprint=sent.hex()[:FINGERPRINT_DIGITS])
+        return Claimed(self._bound_to, fingerprint=fingerprint(self._fingerprint_key, token_text))

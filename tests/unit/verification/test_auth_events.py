@@ -56,9 +56,10 @@ def sink_of(broker: Broker, **more: Any) -> AuthEventSink:
 async def running(sink: AuthEventSink) -> AsyncIterator[None]:
     """Run the sink, and at the end have it send what is left."""
     task = asyncio.create_task(sink.run())
+    await asyncio.sleep(0)
     yield
-    sink.close()
-    await asyncio.wait_for(task, DEADLINE_SECONDS)
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -174,3 +175,12 @@ async def test_an_attempt_that_fits_into_no_record_is_a_counted_drop(broker: Bro
     async with running(sink):
         sink.record(attempt(sink, 1, request_id="x" * MAX_RECORD_BYTES))
     assert (sink.dropped, sink.waiting) == (1, 0)
+
+
+async def test_a_stop_waits_for_what_is_left_and_a_sink_that_is_started_again_goes_on_counting(broker: Broker) -> None:
+    sink = sink_of(broker)
+    for expected in (1, 2):
+        async with running(sink):
+            sink.record(attempt(sink, 1, key_id="key_1", source="192.0.2.1"))
+        assert sink.waiting == 0
+        assert [read_attempts(record).number for record in broker.all(AUTH.name)] == list(range(1, expected + 1))
