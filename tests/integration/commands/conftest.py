@@ -71,3 +71,14 @@ async def world(ledger: Ledger, clock: SetClock, tmp_path: Path) -> World:
 @pytest.fixture
 async def postgres_world(postgres_ledger: Ledger, clock: SetClock, tmp_path: Path) -> World:
     return await opened(postgres_ledger, clock, tmp_path / "data")
+
+
+@pytest.fixture
+async def postgres_twin(
+    postgres_database: str,
+    postgres_ledger: Ledger,  # noqa: ARG001 - it has migrated the database
+    clock: SetClock,
+) -> AsyncIterator[Ledger]:
+    """A second process's ledger on the same database."""
+    async with closing(await open_ledger(postgres_database, clock=clock)) as opened_ledger:
+        yield opened_ledger

@@ -1,5 +1,6 @@
 """A running command service in this process, over a real ledger, with people and keys in it."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import httpx2
 
 from keyledger.contracts.auth_event import AuthAttempt
 from keyledger.contracts.registry import encode
-from keyledger.domain.events import Event, KeyCreated
+from keyledger.domain.events import Event, KeyCreated, RoleDefined
 from keyledger.domain.organizations import FoundOrganization, seed
 from keyledger.eventstore.port import Append, Ledger, last_version
 from keyledger.runtime.clock import SystemRandomness
@@ -41,6 +42,7 @@ class SetClock:
 
     async def sleep(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
+        await asyncio.sleep(0)  # others must get their turn
 
 
 @dataclass
@@ -118,6 +120,16 @@ class World:
         )
         await self.write(key_id, event, organization_id=foreign.organization_id)
         return issued.token
+
+    def role(self, role: str, permissions: list[str], grants: list[str]) -> RoleDefined:
+        """Return the fact that defines a role."""
+        return RoleDefined(
+            organization_id=self.organization_id,
+            role=role,
+            name=role,
+            permissions=tuple(permissions),
+            grants=tuple(grants),
+        )
 
     def twin(self) -> "World":
         """Return a second process on the same ledger."""

@@ -1,0 +1,179 @@
+"""The first start: killed anywhere, raced by anybody, it ends with one organization and a file that opens it."""
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import cast
+from uuid import RFC_4122, UUID
+
+import pytest
+
+from keyledger.contracts.registry import decode
+from keyledger.domain.events import OrganizationCreated
+from keyledger.domain.identifiers import Kind, decode_base62, is_resource_id
+from keyledger.eventstore.port import Append, Ledger
+from keyledger.runtime.clock import SystemRandomness
+from keyledger.runtime.settings import InvalidSettings
+from keyledger.verification.token import SECRET_BYTES, mint
+from keyledger_commands.bootstrap import bootstrap, first_id
+from tests.integration.commands.watched import Watched
+from tests.integration.commands.world import PEPPERS, SetClock, World, served
+
+STEPS = 7
+"""Appends of a first start: an organization, four roles, a user, a key."""
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+async def start(ledger: Ledger | Watched, clock: SetClock, folder: Path) -> Path | None:
+    return await bootstrap(cast("Ledger", ledger), PEPPERS, SystemRandomness(), clock, folder)
+
+
+def serving(ledger: Ledger, clock: SetClock, file: Path) -> World:
+    """Return the service as the holder of the file has it."""
+    one = served(ledger, clock)
+    return World(one.ledger, one.client, clock, file.read_text(encoding="ascii").strip(), "", one.attempts)
+
+
+async def opens(ledger: Ledger, clock: SetClock, file: Path) -> bool:
+    """Say whether the token in the file does what an administrator may."""
+    world = serving(ledger, clock, file)
+    return (await world.send("POST", "/v1/users", json={"name": "x", "role": "administrator"})).status_code == 201
+
+
+async def organizations(ledger: Ledger) -> int:
+    facts = [decode(entry) for entry in await ledger.read(0, limit=1000)]
+    return sum(fact is not None and isinstance(fact.event, OrganizationCreated) for fact in facts)
+
+
+async def test_the_file_holds_a_key_that_may_do_everything(ledger: Ledger, clock: SetClock, tmp_path: Path) -> None:
+    file = await start(ledger, clock, tmp_path / "new" / "folder")
+    assert file == tmp_path / "new" / "folder" / "root.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert await opens(ledger, clock, file)
+    user = (await ledger.profiles([first_id("user", ledger.store_id)])).popitem()[1]
+    assert (user.name, user.email) == ("Administrator", None)
+
+
+async def test_a_second_start_changes_nothing(ledger: Ledger, clock: SetClock, tmp_path: Path) -> None:
+    file = await start(ledger, clock, tmp_path)
+    assert file is not None
+    text = file.read_text(encoding="ascii")
+    assert await start(ledger, clock, tmp_path) is None
+    assert (file.read_text(encoding="ascii"), (await ledger.head()).position) == (text, STEPS)
+
+
+async def test_a_file_that_was_put_away_is_not_made_again(ledger: Ledger, clock: SetClock, tmp_path: Path) -> None:
+    file = await start(ledger, clock, tmp_path)
+    assert file is not None
+    file.unlink()
+    assert await start(ledger, clock, tmp_path) is None
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+async def test_a_start_that_was_killed_is_gone_on_with(
+    ledger: Ledger, clock: SetClock, tmp_path: Path, step: int, moment: str
+) -> None:
+    watched, count = Watched(ledger), 0
+
+    async def kill(_: Append) -> None:
+        nonlocal count
+        count += 1
+        if count == step:
+            raise Killed
+
+    setattr(watched, f"{moment}_append", kill)
+    with pytest.raises(Killed):
+        await start(watched, clock, tmp_path)
+    left = tmp_path / "root.key"
+    token_then = left.read_text(encoding="ascii") if left.exists() else None
+    await start(ledger, clock, tmp_path)
+    assert token_then in (None, left.read_text(encoding="ascii"))
+    assert await opens(ledger, clock, left)
+    assert await organizations(ledger) == 1
+
+
+async def test_a_file_is_never_there_without_what_it_opens_being_certain(
+    ledger: Ledger, clock: SetClock, tmp_path: Path
+) -> None:
+    """The secret stands in the file before the key has it: no kill leaves a key that nobody can use."""
+    watched, seen = Watched(ledger), []
+
+    async def look(append: Append) -> None:
+        seen.append((append.stream.startswith("key_"), (tmp_path / "root.key").exists()))
+
+    watched.before_append = look
+    await start(watched, clock, tmp_path)
+    assert seen == [(False, False)] * (STEPS - 1) + [(True, True)]
+
+
+async def race(first: Ledger, second: Ledger, clock: SetClock, folders: tuple[Path, Path]) -> None:
+    made = await asyncio.gather(start(first, clock, folders[0]), start(second, clock, folders[1]))
+    assert await organizations(first) == 1
+    assert sum(file is not None for file in made) == 1
+    files = {folder / "root.key" for folder in folders if (folder / "root.key").exists()}
+    assert len(files) == 1
+    assert await opens(first, clock, files.pop())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_two_first_starts_at_once_make_one_organization_and_one_file(
+    ledger: Ledger, clock: SetClock, tmp_path: Path, *, shared: bool
+) -> None:
+    folders = (tmp_path, tmp_path if shared else tmp_path / "other")
+    await race(ledger, ledger, clock, folders)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("shared", [True, False])
+async def test_two_first_starts_at_once_on_postgres(
+    postgres_ledger: Ledger, postgres_twin: Ledger, clock: SetClock, tmp_path: Path, *, shared: bool
+) -> None:
+    folders = (tmp_path, tmp_path if shared else tmp_path / "other")
+    await race(postgres_ledger, postgres_twin, clock, folders)
+
+
+async def test_a_file_that_lost_a_race_before_a_kill_is_removed(
+    ledger: Ledger, clock: SetClock, tmp_path: Path
+) -> None:
+    await start(ledger, clock, tmp_path / "winner")
+    loser = tmp_path / "root.key"
+    loser.write_text(mint("dev", first_id("key", ledger.store_id), bytes(SECRET_BYTES)), encoding="ascii")
+    assert await start(ledger, clock, tmp_path) is None
+    assert not loser.exists()
+
+
+async def test_a_file_whose_secret_was_rotated_away_is_left_to_the_operator(
+    ledger: Ledger, clock: SetClock, tmp_path: Path
+) -> None:
+    file = await start(ledger, clock, tmp_path)
+    assert file is not None
+    world = serving(ledger, clock, file)
+    await world.send("POST", f"/v1/api-keys/{first_id('key', ledger.store_id)}/rotate")
+    assert await start(ledger, clock, tmp_path) is None
+    assert file.exists()
+
+
+@pytest.mark.parametrize("text", ["nonsense", mint("dev", "key_" + "0" * 22, bytes(SECRET_BYTES)), "\u00fc"])
+async def test_a_file_of_something_else_is_never_touched(
+    ledger: Ledger, clock: SetClock, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "root.key").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidSettings, match="belongs to another ledger"):
+        await start(ledger, clock, tmp_path)
+    assert (tmp_path / "root.key").read_text(encoding="utf-8") == text
+
+
+def test_first_ids_are_uuids_of_version_7_that_sort_first() -> None:
+    kinds: tuple[Kind, ...] = ("org", "user", "key")
+    for kind in kinds:
+        first = first_id(kind, "ab" * 16)
+        assert first == first_id(kind, "ab" * 16) != first_id(kind, "cd" * 16)
+        assert is_resource_id(first, kind)
+        assert first < SystemRandomness().resource_id(kind)
+        number = UUID(int=decode_base62(first.partition("_")[2]))
+        assert (number.version, number.variant) == (7, RFC_4122)
