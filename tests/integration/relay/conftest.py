@@ -3,13 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from keyledger.eventstore.migrating import migrate
 from tests.integration.relay.profiles import Profile
 
 
 @pytest.fixture
 async def embedded(tmp_path: Path) -> Profile:
-    return await migrated(_embedded(tmp_path))
+    return await _embedded(tmp_path).migrated()
 
 
 @pytest.fixture(
@@ -25,13 +24,8 @@ def unmigrated(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
 
 @pytest.fixture
 async def profile(unmigrated: Profile) -> Profile:
-    return await migrated(unmigrated)
+    return await unmigrated.migrated()
 
 
 def _embedded(folder: Path) -> Profile:
     return Profile(f"sqlite:///{folder}/ledger.db", f"sqlite:///{folder}/log.db", prefix="")
-
-
-async def migrated(profile: Profile) -> Profile:
-    await migrate(profile.ledger_url)
-    return profile

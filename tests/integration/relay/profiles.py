@@ -10,9 +10,11 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from keyledger.eventlog.opening import open_log
 from keyledger.eventlog.port import EventLog
+from keyledger.eventstore.migrating import migrate
 from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.clock import SystemClock
@@ -27,6 +29,10 @@ class Profile:
     ledger_url: str
     log_url: str
     prefix: str
+
+    async def migrated(self) -> Self:
+        await migrate(self.ledger_url)
+        return self
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[tuple[Ledger, EventLog]]:

@@ -1,22 +1,25 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from keyledger.eventlog.port import EventLog
-from keyledger.eventstore.migrating import migrate
-from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.clock import SystemClock
+from keyledger.testing.memory_ledger import MemoryLedger, MemoryStore
 from keyledger.testing.memory_log import MemoryLog
 from tests.unit.relay.kit import made
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    await migrate(url)
-    ledger = await open_ledger(url, clock=SystemClock())
+async def ledger() -> AsyncIterator[Ledger]:
+    ledger = MemoryLedger(MemoryStore("a" * 32), clock=SystemClock())
+    yield ledger
+    await ledger.close()
+
+
+@pytest.fixture
+async def other_ledger() -> AsyncIterator[Ledger]:
+    ledger = MemoryLedger(MemoryStore("b" * 32), clock=SystemClock())
     yield ledger
     await ledger.close()
 
