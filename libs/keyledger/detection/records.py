@@ -28,6 +28,9 @@ BURST_KEPT_MS: Final = 60 * 60 * 1000
 SENDER_KEPT_MS: Final = 31 * 24 * 60 * 60 * 1000
 """Longer than the topic keeps a record, so that a resend that can still be read is still known as one."""
 
+SWEEP_EVERY_MS: Final = 10 * 60 * 1000
+"""How often, in the log's time, a shell need look for what ``is_forgettable``: a look reads every entry."""
+
 
 class Sender(Struct, frozen=True, array_like=True, tag="sender"):
     """The last ``number`` of a node's boot, the ``offset`` it came with, how many were ``lost`` before it, and when."""

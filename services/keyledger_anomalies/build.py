@@ -1,0 +1,154 @@
+"""The anomaly detection, put together from its ports: Faust where there is Kafka, else the plain loop."""
+
+import asyncio
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp
+
+from keyledger.contracts.ports import Clock, Randomness
+from keyledger.eventlog.kafka_security import KafkaSecurity
+from keyledger.eventlog.port import EventLog
+from keyledger.projections.sql import open_engine
+from keyledger.runtime.settings import Settings
+from keyledger.verification.node import VerifierNode
+from keyledger.verification.peppers import Peppers
+from keyledger.web.cursors import Cursors
+from keyledger.web.verifier_authentication import VerifierAuthentication
+from keyledger_anomalies.alerts import AlertPublisher
+from keyledger_anomalies.api import create_api
+from keyledger_anomalies.detector_state import DetectorState
+from keyledger_anomalies.loop import DetectorLoop
+from keyledger_anomalies.projector import AlertProjector
+from keyledger_anomalies.store import AlertStore
+from keyledger_anomalies.tally import Tally
+
+SCHEMA = "anomalies"
+
+
+class Detector(Protocol):
+    """A shell around the detectors: reads attempts, says alerts."""
+
+    async def run(self) -> None:
+        """Read until cancelled; an exception ends the process."""
+        ...
+
+    def unready(self) -> str | None:
+        """Say why it does not read yet."""
+        ...
+
+
+class AnomaliesService:
+    """The detectors, the alerts' read model and its API; ``own_node``: the verifier node that runs with it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        detector: Detector,
+        projector: AlertProjector,
+        publisher: AlertPublisher,
+        node: VerifierNode,
+        owns_node: bool,
+        engine: AsyncEngine,
+    ) -> None:
+        self.app = app
+        self._detector, self._projector, self._publisher = detector, projector, publisher
+        self._node, self._owns_node, self._engine = node, owns_node, engine
+
+    async def run(self) -> None:
+        """Detect, and fill the read model, until cancelled.
+
+        Raises:
+            what ``DetectorLoop.run``, ``FaustDetector.run``, ``AlertProjector.run`` and ``VerifierNode.run`` raise:
+            somebody has to look.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._detector.run(), name="anomalies-detector")
+                tasks.create_task(self._projector.run(), name="anomalies-alerts")
+                if self._owns_node:
+                    tasks.create_task(self._node.run(), name="anomalies-verifier")
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+
+    def unready(self) -> str | None:
+        """Say why requests must not come yet; None once what was there at the start is read."""
+        return self._node.unready() or self._detector.unready() or self._projector.unready()
+
+    async def close(self) -> None:
+        """Close the read model and the alerts' producer; the other ports belong to whoever opened them."""
+        await self._publisher.close()
+        await self._engine.dispose()
+
+
+def build(
+    event_log: EventLog,
+    node: VerifierNode,
+    *,
+    peppers: Peppers,
+    settings: Settings,
+    clock: Clock,
+    randomness: Randomness,
+    registry: CollectorRegistry,
+    owns_node: bool,
+) -> AnomaliesService:
+    """Return the service; nothing is connected before ``run``.
+
+    ``owns_node``: its ``run`` runs the node; else whoever shares the node does.
+    """
+    url = settings.alerts_url
+    engine = open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA)
+    alerts, publisher, tally = AlertStore(engine), AlertPublisher(event_log), Tally(registry)
+    app = create_api(
+        alerts,
+        VerifierAuthentication(node, clock=clock, trusted_proxies=settings.trusted_proxies),
+        cursors=Cursors(peppers.derived("keyledger alerts cursors")),
+        randomness=randomness,
+    )
+    return AnomaliesService(
+        app,
+        detector=_detector(event_log, engine, publisher, settings=settings, clock=clock, tally=tally),
+        projector=AlertProjector(event_log, alerts, clock=clock),
+        publisher=publisher,
+        node=node,
+        owns_node=owns_node,
+        engine=engine,
+    )
+
+
+def _detector(
+    event_log: EventLog,
+    engine: AsyncEngine,
+    publisher: AlertPublisher,
+    *,
+    settings: Settings,
+    clock: Clock,
+    tally: Tally,
+) -> Detector:
+    if settings.kafka_bootstrap is None:
+        return DetectorLoop(event_log, DetectorState(engine), publisher, clock=clock, tally=tally)
+    from keyledger_anomalies.faust_app import FaustDetector  # noqa: PLC0415 - 0.7 s that the embedded profile saves
+
+    return FaustDetector(
+        bootstrap=settings.kafka_bootstrap,
+        security=kafka_security(settings),
+        data_dir=settings.data_dir / "faust",
+        event_log=event_log,
+        publish=publisher,
+        clock=clock,
+        tally=tally,
+    )
+
+
+def kafka_security(settings: Settings) -> KafkaSecurity:
+    """Return how Kafka is reached."""
+    password = settings.kafka_password
+    return KafkaSecurity(
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_username,
+        sasl_password=None if password is None else password.get_secret_value(),
+        ssl_cafile=None if settings.kafka_ca_file is None else str(settings.kafka_ca_file),
+    )

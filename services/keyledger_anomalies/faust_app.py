@@ -1,0 +1,314 @@
+"""The distributed shell around the detectors: one Faust agent over ``keyledger.auth-by-source.v1``.
+
+The only file that imports faust. Faust gives out partitions and recovers the table; what this shell does otherwise:
+
+- An event is acknowledged when its record's entries are written (``changelog.py``), not when the agent has seen it.
+- Whatever fails ends the process with its reason. Faust would restart the agent behind the event that failed.
+- Alerts are published and acknowledged before their record's entries are written.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, assert_never
+
+import faust
+import structlog
+
+from keyledger.contracts.ports import Clock
+from keyledger.contracts.topics import AUTH_BY_SOURCE, Topic
+from keyledger.detection.records import SWEEP_EVERY_MS, is_forgettable, observe_record, read_attempts
+from keyledger.eventlog.kafka_security import KafkaSecurity
+from keyledger.eventlog.port import EventLog, LogUnavailable, Producer, Record
+from keyledger_anomalies.alerts import Publish
+from keyledger_anomalies.changelog import ChangelogLane
+from keyledger_anomalies.tally import Tally
+
+GROUP: Final = "keyledger-anomalies"
+TABLE: Final = "detector"
+CHANGELOG: Final = f"{GROUP}-{TABLE}-changelog"
+COMMIT_SECONDS: Final = 0.5
+SESSION_SECONDS: Final = 10
+"""Faust's default of a minute would leave a killed process's partitions unread for that long."""
+BUFFERED_RECORDS: Final = 64
+HANDOVER_SECONDS: Final = 5
+STOP_SECONDS: Final = 10
+RETRY_SECONDS: Final = 0.5
+MAX_REPLICAS: Final = 3
+
+log = structlog.get_logger(__name__)
+
+
+class DetectorStalled(Exception):
+    """The detector reads no further although there is more to read: end the process, another will take over."""
+
+
+class DetectorFailed(Exception):
+    """Faust stopped by itself; its own reason is the cause."""
+
+
+class _Entries(Mapping[str, bytes]):
+    """The Faust table as the fold sees it."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def __getitem__(self, key: str) -> bytes:
+        found = self._table.get(key.encode())
+        if found is None:
+            raise KeyError(key)
+        return bytes(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.decode() for key in list(self._table))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+class FaustDetector:
+    """Folds the attempts of the partitions that its consumer group gives it.
+
+    Args:
+        bootstrap: ``host:port`` of some brokers, separated by commas.
+        security: how to encrypt and who we are.
+        data_dir: a folder of its own; nothing in it is needed again.
+        event_log: the same cluster, to write to and to compare with.
+        publish: says alerts.
+        stall_seconds: how long lag without progress is borne.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        security: KafkaSecurity,
+        data_dir: Path,
+        event_log: EventLog,
+        publish: Publish,
+        clock: Clock,
+        tally: Tally,
+        topic: Topic = AUTH_BY_SOURCE,
+        group: str = GROUP,
+        stall_seconds: float = 120.0,
+    ) -> None:
+        self._log, self._publish, self._clock, self._tally = event_log, publish, clock, tally
+        self._stall_seconds = stall_seconds
+        self._topic = topic
+        self._app: Any = faust.App(
+            group,
+            broker=";".join(f"kafka://{server}" for server in bootstrap.split(",")),
+            broker_credentials=_credentials(security),
+            broker_commit_interval=COMMIT_SECONDS,
+            broker_session_timeout=SESSION_SECONDS,
+            broker_heartbeat_interval=SESSION_SECONDS / 4,
+            consumer_auto_offset_reset="earliest",
+            processing_guarantee="at_least_once",
+            stream_buffer_maxsize=BUFFERED_RECORDS,
+            stream_wait_empty=False,  # else it waits for ever for a record that cannot be folded
+            store="memory://",
+            datadir=data_dir,
+            table_standby_replicas=0,
+            topic_partitions=topic.partitions,
+            topic_disable_leader=True,
+            web_enabled=False,
+            autodiscover=False,
+        )
+        self._changelog = f"{group}-{TABLE}-changelog"
+        self._table = self._app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=topic.partitions)
+        self._entries = _Entries(self._table)
+        attempts = self._app.topic(topic.name, key_serializer="raw", value_serializer="raw", value_type=bytes)
+        self._app.agent(attempts, name="detector")(self._agent)
+        self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        self._app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+        self._lanes = list[ChangelogLane]()
+        self._failed: Exception | None = None
+        self._failure = asyncio.Event()
+        self._next: dict[int, int] = {}
+        """Partition -> the offset after the last record that is wholly written."""
+        self._swept_ms: dict[int, int] = {}
+
+    def unready(self) -> str | None:
+        """Say why nothing is read yet; None once the table is recovered and partitions are being read."""
+        app = self._app
+        recovered = app.started and not app.rebalancing and app.tables.recovery.completed.is_set()
+        return None if recovered else "the detector's table is not recovered yet"
+
+    async def run(self) -> None:
+        """Read until cancelled. A log that is away is waited for.
+
+        Raises:
+            DetectorStalled: lag without progress.
+            DetectorFailed: Faust gave up.
+            MalformedRecord: a record is none of attempts; its offset was not committed.
+        """
+        producer = await self._connected()
+        self._lanes = [self._lane(producer, partition) for partition in range(self._topic.partitions)]
+        ends = {
+            asyncio.create_task(self._failure.wait(), name="detector-failure"),
+            asyncio.create_task(self._app._crashed.wait(), name="detector-crashed"),  # noqa: SLF001 - mode has no other way to wait for it
+            asyncio.create_task(self._watch(), name="detector-watchdog"),
+            *(asyncio.create_task(lane.run(), name="detector-changelog") for lane in self._lanes),
+        }
+        starting = asyncio.create_task(self._start(), name="detector-start")
+        try:
+            ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ended:
+                end.result()
+            raise self._failed or DetectorFailed(f"faust stopped: {self._app.crash_reason!r}")
+        finally:
+            # Faust first: it stops reading, while the lanes finish what was folded.
+            await self._stop()
+            for task in (starting, *ends):
+                task.cancel()
+            await asyncio.gather(starting, *ends, return_exceptions=True)
+            await producer.close()
+
+    async def _connected(self) -> Producer:
+        while True:
+            try:
+                await self._log.bounds(self._topic.name, 0)
+                await self._create_changelog()
+                return await self._log.producer()
+            except LogUnavailable as error:
+                log.warning("the detector waits for the log", error=str(error))
+                await self._clock.sleep(RETRY_SECONDS)
+
+    def _lane(self, producer: Producer, partition: int) -> ChangelogLane:
+        return ChangelogLane(
+            producer, self._changelog, partition, publish=self._publish, forget=self._forget, clock=self._clock
+        )
+
+    async def _start(self) -> None:
+        try:
+            await self._app.start()
+        except Exception as error:  # noqa: BLE001 - run() raises it
+            self._fail(error)
+
+    async def _stop(self) -> None:
+        # A task of its own, left behind when it hangs: some waits inside swallow a cancellation.
+        stopping = asyncio.create_task(self._app.stop(), name="detector-stop")
+        done, _ = await asyncio.wait({stopping}, timeout=STOP_SECONDS)
+        if not done:
+            log.warning("faust does not stop; what it has not committed will be read again")
+
+    async def _create_changelog(self) -> None:
+        """Make the changelog before anything is read: Faust's own way races with its recovery of it."""
+        producer = await self._app.maybe_start_producer()
+        brokers = len(producer._producer.client.cluster.brokers())  # noqa: SLF001 - Faust has no way to ask
+        await producer.create_topic(
+            self._changelog,
+            self._topic.partitions,
+            min(MAX_REPLICAS, brokers),
+            compacting=True,
+            deleting=False,
+            ensure_created=False,  # an existing one is what we want; True would refuse it
+        )
+
+    async def _agent(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            try:
+                await self._fold(event)
+            except Exception as error:  # noqa: BLE001 - run() raises it; the event stays unacknowledged
+                self._fail(error)
+                await asyncio.Event().wait()
+
+    async def _fold(self, event: Any) -> None:
+        record = _record(event.message, event.value)
+        attempts = read_attempts(record)
+        observed = observe_record(attempts, self._entries)
+        forgotten = self._forgotten(record)
+        for key in forgotten:
+            self._table.data.pop(key.encode(), None)
+        for key, entry in observed.entries.items():
+            self._table.data[key.encode()] = entry
+        self._tally.count(attempts, observed)
+
+        def written() -> None:
+            event.ack()
+            self._next[record.partition] = record.offset + 1
+
+        await self._lanes[record.partition].put(observed, forgotten, written)
+
+    async def _forget(self, partition: int, keys: Collection[str]) -> None:
+        await asyncio.gather(*(self._table.send_changelog(partition, key.encode(), None, "raw", "raw") for key in keys))
+
+    def _forgotten(self, record: Record) -> list[str]:
+        if record.timestamp < self._swept_ms.get(record.partition, 0) + SWEEP_EVERY_MS:
+            return []
+        self._swept_ms[record.partition] = record.timestamp
+        own = f"{record.partition}/"
+        return [k for k, e in self._entries.items() if k.startswith(own) and is_forgettable(e, record.timestamp)]
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = self._failed or error
+        self._failure.set()
+
+    async def _watch(self) -> None:
+        """Raise DetectorStalled when nothing has moved for too long although there is more to read, or no table yet."""
+        moved_at, seen = self._clock.monotonic(), dict[int, int]()
+        while True:
+            await self._clock.sleep(min(5.0, self._stall_seconds / 4))
+            behind = await self._behind() if self.unready() is None else ["the table is not recovered"]
+            done = dict(self._next)
+            if done != seen or not behind:
+                moved_at, seen = self._clock.monotonic(), done
+            elif self._clock.monotonic() - moved_at > self._stall_seconds:
+                raise DetectorStalled(f"no progress for {self._stall_seconds:.0f} s: {'; '.join(behind)}")
+
+    async def _behind(self) -> list[str]:
+        lags = []
+        mine = [tp for tp in self._app.consumer.assignment() if tp.topic == self._topic.name]
+        for tp in sorted(mine):
+            try:
+                _, end = await self._log.bounds(tp.topic, tp.partition)
+            except LogUnavailable:
+                return []  # nothing to read from: that is the broker's trouble, and ending would not help
+            if tp.partition not in self._next:
+                self._next[tp.partition] = await self._app.consumer.position(tp) or 0
+            if self._next[tp.partition] < end:
+                lags.append(f"partition {tp.partition} at {self._next[tp.partition]} of {end}")
+        return lags
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        """Write what is folded before the partitions go: the next owner must not find it missing, or get it late."""
+        try:
+            async with asyncio.timeout(HANDOVER_SECONDS):
+                for lane in self._lanes:
+                    await lane.empty()
+        except TimeoutError:
+            self._fail(DetectorFailed("partitions were given away before their entries were written"))
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        self._next.clear()  # another process may have read on meanwhile
+
+
+def _record(message: Any, value: bytes) -> Record:
+    return Record(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        timestamp=round(message.timestamp * 1000),
+        key=message.key,
+        value=value,
+        headers=tuple(message.headers or ()),
+    )
+
+
+def _credentials(security: KafkaSecurity) -> Any:
+    """Return Faust's form of the same; None for a plain broker."""
+    options = security.options()
+    match security.security_protocol:
+        case "PLAINTEXT":
+            return None
+        case "SSL":
+            return faust.SSLCredentials(context=options["ssl_context"])
+        case "SASL_SSL" | "SASL_PLAINTEXT":
+            return faust.SASLCredentials(
+                username=security.sasl_username,
+                password=security.sasl_password,
+                mechanism=security.sasl_mechanism,
+                ssl_context=options["ssl_context"],
+            )
+        case _:
+            assert_never(security.security_protocol)

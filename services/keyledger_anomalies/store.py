@@ -1,0 +1,177 @@
+"""The alerts' read model and the offsets of its readers, in one database: SQLite or Postgres.
+
+Droppable: everything in it is filled again from ``keyledger.alerts.v1``.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    and_,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.schema import CreateSchema
+
+from keyledger.contracts.alert import Alert
+from keyledger.eventstore.port import CheckpointMoved
+from keyledger.projections.sql import reading, writing
+
+METADATA: Final = MetaData()
+
+CURSORS: Final = Table(
+    "cursors",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+ALERTS: Final = Table(
+    "alerts",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("rule", String, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("organization_id", String, nullable=True),
+    Column("subject", Text, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("attempt_ids", Text, nullable=False),
+    Index("alerts_newest_first", "organization_id", "last_seen", "id"),
+)
+
+ALERTS_CURSOR: Final = "alerts/0"
+
+
+class Place(Struct, frozen=True):
+    """Where a page ends: the last alert's ``last_seen`` (microseconds) and id."""
+
+    last_seen: int
+    id: str
+
+
+async def create_tables(engine: AsyncEngine, tables: Sequence[Table]) -> None:
+    """Create what is missing, and on Postgres the schema for it. Raises ReadModelUnavailable."""
+    async with writing(engine) as connection:
+        schema = (engine.get_execution_options().get("schema_translate_map") or {}).get(None)
+        if schema is not None:
+            # One process at a time: IF NOT EXISTS does not keep two from both trying, and one from failing.
+            await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": schema})
+            await connection.execute(CreateSchema(schema, if_not_exists=True))
+        await connection.run_sync(METADATA.create_all, tables=tables)
+
+
+async def next_offset(connection: AsyncConnection, name: str) -> int:
+    """Return the offset that the reader ``name`` reads next; 0 for a new one."""
+    found = await connection.scalar(select(CURSORS.c.next_offset).where(CURSORS.c.name == name))
+    return found or 0
+
+
+async def move_cursor(connection: AsyncConnection, name: str, *, expected: int, new: int) -> None:
+    """Set the reader's next offset in the caller's transaction. Raises CheckpointMoved if it is not at ``expected``."""
+    table = CURSORS.c
+    await connection.execute(_insert(connection, CURSORS).values(name=name, next_offset=0).on_conflict_do_nothing())
+    moved = await connection.execute(
+        update(CURSORS).where(table.name == name, table.next_offset == expected).values(next_offset=new)
+    )
+    if moved.rowcount != 1:
+        actual = await next_offset(connection, name)
+        raise CheckpointMoved(f"cursor {name}: expected next offset {expected}, found {actual}")
+
+
+class AlertStore:
+    """Alerts by id, each stored once however often it is delivered. Every method may raise ReadModelUnavailable."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def prepare(self) -> None:
+        """Make the tables that are missing. Raises ReadModelUnavailable."""
+        await create_tables(self._engine, [CURSORS, ALERTS])
+
+    async def next_offset(self) -> int:
+        """Return the offset of the alerts topic that is read next."""
+        async with reading(self._engine) as connection:
+            return await next_offset(connection, ALERTS_CURSOR)
+
+    async def store(self, alerts: Sequence[Alert], *, expected: int, new: int) -> list[Alert]:
+        """Store what is new and move the offset from ``expected`` to ``new``, in one transaction.
+
+        Returns:
+            The alerts that were not there before, in their order.
+
+        Raises:
+            CheckpointMoved: another process reads for this store; nothing was written.
+        """
+        async with writing(self._engine) as connection:
+            await move_cursor(connection, ALERTS_CURSOR, expected=expected, new=new)
+            fresh = []
+            for alert in alerts:
+                insert = _insert(connection, ALERTS).values(_row(alert)).on_conflict_do_nothing()
+                if (await connection.execute(insert)).rowcount == 1:
+                    fresh.append(alert)
+            return fresh
+
+    async def newest(
+        self,
+        *,
+        organization_id: str,
+        operator: bool,
+        limit: int,
+        after: Place | None = None,
+        rule: str | None = None,
+        since: int | None = None,
+    ) -> list[Alert]:
+        """Return an organization's alerts, newest first; the operator's organization also sees those of nobody.
+
+        Args:
+            organization_id: whose.
+            operator: whether it is the operator's organization.
+            limit: how many at most.
+            after: the end of the page before.
+            rule: only of this rule.
+            since: only those seen at or after this time, in microseconds.
+        """
+        table = ALERTS.c
+        own = table.organization_id == organization_id
+        query = select(ALERTS).where(or_(own, table.organization_id.is_(None)) if operator else own)
+        if rule is not None:
+            query = query.where(table.rule == rule)
+        if since is not None:
+            query = query.where(table.last_seen >= since)
+        if after is not None:
+            earlier = table.last_seen < after.last_seen
+            query = query.where(or_(earlier, and_(table.last_seen == after.last_seen, table.id < after.id)))
+        async with reading(self._engine) as connection:
+            rows = await connection.execute(query.order_by(table.last_seen.desc(), table.id.desc()).limit(limit))
+            return [_alert(row) for row in rows.mappings()]
+
+
+def _insert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _row(alert: Alert) -> dict[str, object]:
+    row = msgspec.structs.asdict(alert)
+    return {**row, "attempt_ids": msgspec.json.encode(alert.attempt_ids).decode()}
+
+
+def _alert(row: RowMapping) -> Alert:
+    return Alert(**{**row, "attempt_ids": tuple(msgspec.json.decode(row["attempt_ids"]))})
