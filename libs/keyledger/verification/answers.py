@@ -23,6 +23,7 @@ _RETRY: Final = (b"retry-after", b"1")
 _WORTH_RETRYING: Final = frozenset({"projection-behind", "verifier-stale", "not-ready"})
 
 DETAILS: Final[dict[str, str]] = {
+    "malformed-request": "the query string cannot be read",
     "missing-credential": "send the API key as 'Authorization: Bearer <key>'",
     "invalid-credential": "the API key is unknown, is no key, or its secret was replaced",
     "expired": "the API key's expiry has passed: ask for a new key",
@@ -40,14 +41,14 @@ DETAILS: Final[dict[str, str]] = {
 """One text for each code, whoever asks: two refusals of the same kind differ in their request id alone."""
 
 
-class Owner(Struct, frozen=True, gc=False):
+class KeyOwner(Struct, frozen=True, gc=False):
     """Who owns the key."""
 
     type: OwnerType | None
     id: str | None
 
 
-class Answer(Struct, frozen=True, gc=False, kw_only=True):
+class VerifiedKey(Struct, frozen=True, gc=False, kw_only=True):
     """The body of a good verdict. ``role``: the key's, else its owner's only one; None where the owner has several.
 
     ``permissions`` is what all of its roles allow together. ``stale`` is there, and true, only where the operator
@@ -60,7 +61,7 @@ class Answer(Struct, frozen=True, gc=False, kw_only=True):
     name: str | None
     type: KeyType | None
     organization_id: str | None
-    owner: Owner
+    owner: KeyOwner
     role: str | None
     permissions: tuple[str, ...]
     environment: Environment | None
@@ -85,14 +86,14 @@ class ProblemBody(Struct, frozen=True, gc=False):
 def body_of(verdict: Verdict, position: str, fresh_as_of: str | None) -> bytes:
     """Return the body of a good verdict; ``position`` and ``fresh_as_of`` as they are written on the wire."""
     return _encode(
-        Answer(
+        VerifiedKey(
             valid=True,
             code=verdict.code,
             key_id=verdict.key_id,
             name=verdict.name,
             type=verdict.type,
             organization_id=verdict.organization_id,
-            owner=Owner(verdict.owner_type, verdict.owner_id),
+            owner=KeyOwner(verdict.owner_type, verdict.owner_id),
             role=verdict.role[0] if len(verdict.role) == 1 else None,
             permissions=verdict.permissions,
             environment=verdict.environment,

@@ -94,6 +94,8 @@ class VerifyApp:
         return problem(verdict.code, request_id)
 
     async def _wait(self, token: str) -> None:
+        if not self._node.ready:
+            raise Refused("not-ready")  # it may not know yet which ledger's tokens are good
         position = self._read_position(token)
         if position is None:
             raise Refused("invalid-position-token")

@@ -98,7 +98,7 @@ def asked_permission(query: bytes) -> str | None:
             max_num_fields=_MOST_PARAMETERS,
         )
     except ValueError:
-        raise Refused("malformed-request", "the query string cannot be read") from None
+        raise Refused("malformed-request") from None
     names = [name for name, _ in pairs]
     if "api_key" in names:
         raise Refused(

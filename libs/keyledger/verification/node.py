@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Final, NoReturn, Protocol, TypeVar
@@ -14,6 +15,7 @@ from keyledger.contracts.cloudevents import attributes
 from keyledger.contracts.freshness import StalePolicy, VerifierReport, decode_head
 from keyledger.contracts.ports import Clock, Randomness
 from keyledger.contracts.topics import HEADS, VERIFIERS
+from keyledger.contracts.verdict import Code
 from keyledger.domain.events import Environment
 from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord, OffsetOutOfRange, Producer, Record
 from keyledger.projections.port import Checkpoint
@@ -91,12 +93,14 @@ class VerifierNode:
         self.sink = AuthEventSink(event_log, node=settings.node, boot=self.boot, clock=clock)
         self.runner = ProjectionRunner(VerificationProjection(), index, event_log, clock=clock)
         self._version = version("keyledger")
+        self.verdicts: Counter[Code] = Counter()
         self._reports = 0
         index.on_commit = self._committed
 
     def verify(self, token_text: str | None, ask: Ask, *, surface: Surface = "verify") -> Verdict:
         """Return the verdict, and record the attempt. Waits for nothing."""
         verdict = self.verifier.verify(token_text, ask)
+        self.verdicts[verdict.code] += 1
         self.sink.record(
             AuthAttempt(
                 id=self.sink.next_id(),

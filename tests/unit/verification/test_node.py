@@ -41,6 +41,8 @@ async def test_a_node_answers_only_after_its_registration_was_acknowledged(tmp_p
         assert not place.node.ready
         assert place.node.verify(token, Ask(place.clock.now())).code == "verifier-stale"
         assert (await place.ask(token)).json["code"] == "not-ready"
+        at_least = [(b"keyledger-at-least", b"position-1")]
+        assert (await place.ask(token, headers=at_least)).json["code"] == "not-ready"
         log.registers = True
         await until(lambda: place.node.ready)
         assert (await place.ask(token)).status == 200
