@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
 from keyledger.contracts.ports import Clock, Randomness
-from keyledger.eventlog.kafka_security import KafkaSecurity
 from keyledger.eventlog.port import EventLog
 from keyledger.projections.sql import open_engine
 from keyledger.runtime.settings import Settings
@@ -133,22 +132,10 @@ def _detector(
 
     return FaustDetector(
         bootstrap=settings.kafka_bootstrap,
-        security=kafka_security(settings),
+        security=settings.kafka_security,
         data_dir=settings.data_dir / "faust",
         event_log=event_log,
         publish=publisher,
         clock=clock,
         tally=tally,
-    )
-
-
-def kafka_security(settings: Settings) -> KafkaSecurity:
-    """Return how Kafka is reached."""
-    password = settings.kafka_password
-    return KafkaSecurity(
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        sasl_username=settings.kafka_username,
-        sasl_password=None if password is None else password.get_secret_value(),
-        ssl_cafile=None if settings.kafka_ca_file is None else str(settings.kafka_ca_file),
     )

@@ -1,18 +1,10 @@
 """``python -m keyledger_commands``: the command service as a process of its own."""
 
-import asyncio
 import sys
 
-from prometheus_client import CollectorRegistry
-
-from keyledger.eventlog.opening import open_log
-from keyledger.eventstore.opening import open_ledger
-from keyledger.eventstore.port import LedgerNotMigrated, LedgerUnavailable
-from keyledger.runtime.clock import SystemClock, SystemRandomness
-from keyledger.runtime.logging import configure_logging
 from keyledger.runtime.masters import open_peppers
+from keyledger.runtime.process import Process, run
 from keyledger.runtime.serving import serve
-from keyledger.runtime.settings import InvalidSettings, Settings, read_settings
 from keyledger.verification.auth_events import AuthEventSink
 from keyledger_commands.bootstrap import bootstrap
 from keyledger_commands.build import build
@@ -22,41 +14,27 @@ _BOOT_BYTES = 8
 
 def main() -> int:
     """Return the process's exit code; what keeps it from starting is one line on standard error."""
-    try:
-        settings = read_settings()
-        configure_logging(settings.log_level, settings.log_format)
-        return asyncio.run(commands(settings))
-    except (InvalidSettings, LedgerNotMigrated, LedgerUnavailable) as error:
-        sys.stderr.write(f"keyledger_commands: {error}\n")
-        return 2
+    return run("keyledger_commands", commands)
 
 
-async def commands(settings: Settings) -> int:
+async def commands(process: Process) -> int:
     """Open the ledger, see to its first organization, serve until told to stop, and return the exit code."""
-    clock, randomness = SystemClock(), SystemRandomness()
+    settings, clock, randomness = process.settings, process.clock, process.randomness
     peppers = open_peppers(settings)
-    registry = CollectorRegistry()
-    ledger = await open_ledger(settings.ledger_url, clock=clock)
-    try:
+    async with process.ledger() as ledger, process.event_log() as event_log:
         await bootstrap(ledger, peppers, randomness, clock, settings.data_dir)
-        event_log = await open_log(settings.log_url)
-        try:
-            sink = AuthEventSink(event_log, node=settings.node, boot=randomness.token_hex(_BOOT_BYTES), clock=clock)
-            service = build(
-                ledger,
-                sink,
-                peppers=peppers,
-                settings=settings,
-                clock=clock,
-                randomness=randomness,
-                registry=registry,
-                owns_sink=True,
-            )
-            return await serve(service, settings, registry=registry)
-        finally:
-            await event_log.close()
-    finally:
-        await ledger.close()
+        sink = AuthEventSink(event_log, node=settings.node, boot=randomness.token_hex(_BOOT_BYTES), clock=clock)
+        service = build(
+            ledger,
+            sink,
+            peppers=peppers,
+            settings=settings,
+            clock=clock,
+            randomness=randomness,
+            registry=process.registry,
+            owns_sink=True,
+        )
+        return await serve(service, settings, registry=process.registry)
 
 
 if __name__ == "__main__":

@@ -1,78 +1,33 @@
 """``python -m keyledger_directory``: the directory as a process of its own."""
 
-import asyncio
 import sys
 
-from prometheus_client import CollectorRegistry
-
-from keyledger.eventlog.opening import open_log
-from keyledger.runtime.clock import SystemClock, SystemRandomness
-from keyledger.runtime.logging import configure_logging
 from keyledger.runtime.masters import open_peppers
+from keyledger.runtime.process import Process, run
 from keyledger.runtime.serving import serve
-from keyledger.runtime.settings import InvalidSettings, Settings, read_settings
-from keyledger.verification.index import IndexInUse, open_index
-from keyledger.verification.node import NodeSettings, VerifierNode
-from keyledger.verification.projector import VerificationProjection
 from keyledger_directory.build import build
 
 
 def main() -> int:
     """Return the process's exit code; what keeps it from starting is one line on standard error."""
-    try:
-        settings = read_settings()
-        configure_logging(settings.log_level, settings.log_format)
-        return asyncio.run(directory(settings))
-    except (InvalidSettings, IndexInUse) as error:
-        sys.stderr.write(f"keyledger_directory: {error}\n")
-        return 2
+    return run("keyledger_directory", directory)
 
 
-async def directory(settings: Settings) -> int:
+async def directory(process: Process) -> int:
     """Open the log and a verifier node, serve until told to stop, and return the exit code."""
-    clock, randomness = SystemClock(), SystemRandomness()
-    peppers = open_peppers(settings)
-    registry = CollectorRegistry()
-    folder, generation = settings.data_dir / "directory-index", VerificationProjection.generation
-    index = open_index(folder, generation=generation, size_mb=settings.index_size_mb)
-    try:
-        event_log = await open_log(settings.log_url)
-        try:
-            node = VerifierNode(
-                index,
-                peppers,
-                event_log,
-                settings=node_settings(settings),
-                clock=clock,
-                randomness=randomness,
-            )
-            service = build(
-                event_log,
-                node,
-                peppers=peppers,
-                settings=settings,
-                clock=clock,
-                randomness=randomness,
-                registry=registry,
-                owns_node=True,
-            )
-            return await serve(service, settings, registry=registry)
-        finally:
-            await event_log.close()
-    finally:
-        index.close()
-
-
-def node_settings(settings: Settings) -> NodeSettings:
-    """Return how the embedded node is set: like any other of the fleet, it has a name of its own."""
-    return NodeSettings(
-        node=settings.node,
-        organizations=settings.verifier_organizations,
-        environments=settings.verifier_environments,
-        on_stale=settings.on_stale,
-        max_staleness_seconds=settings.max_staleness_seconds,
-        clock_skew_seconds=settings.clock_skew_seconds,
-    )
+    peppers = open_peppers(process.settings)
+    async with process.event_log() as event_log, process.verifier_node(event_log, peppers) as node:
+        service = build(
+            event_log,
+            node,
+            peppers=peppers,
+            settings=process.settings,
+            clock=process.clock,
+            randomness=process.randomness,
+            registry=process.registry,
+            owns_node=True,
+        )
+        return await serve(service, process.settings, registry=process.registry)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The directory, put together from its ports."""
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -16,8 +15,7 @@ from keyledger.runtime.settings import Settings
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.web.cursors import Cursors
-from keyledger.web.positions import PositionTokens, position_tokens
-from keyledger.web.problems import Problem
+from keyledger.web.positions import FollowedPositions
 from keyledger.web.verifier_authentication import VerifierAuthentication
 from keyledger_directory.api import create_api
 from keyledger_directory.metrics import register
@@ -113,24 +111,9 @@ def build(
         store,
         runner,
         VerifierAuthentication(node, clock=clock, trusted_proxies=settings.trusted_proxies),
-        positions=positions_of(runner, peppers),
+        positions=FollowedPositions(lambda: runner.checkpoint.store, peppers).tokens,
         cursors=Cursors(peppers.derived("keyledger directory cursors")),
         clock=clock,
         randomness=randomness,
     )
     return DirectoryService(app, store=store, runner=runner, node=node, owns_node=owns_node, clock=clock)
-
-
-def positions_of(runner: ProjectionRunner[KeyRow], peppers: Peppers) -> Callable[[], PositionTokens]:
-    """Return what gives the tokens of the ledger that is followed: which one it is, its first record says."""
-    known: dict[str, PositionTokens] = {}
-
-    def positions() -> PositionTokens:
-        store_id = runner.checkpoint.store
-        if not store_id:
-            raise Problem("not-ready", "nothing of the ledger has arrived here yet", headers={"Retry-After": "1"})
-        if store_id not in known:
-            known[store_id] = position_tokens(store_id, peppers)
-        return known[store_id]
-
-    return positions

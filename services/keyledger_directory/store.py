@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    any_,
     bindparam,
     select,
 )
@@ -70,8 +71,11 @@ _REVOKED: Final = _c.revoked_at.is_not(None)
 _index("live", _c.organization_id, _c.created_position, only=_LIVE)
 _index("live_by_owner", _c.organization_id, _c.owner_id, _c.created_position, only=_LIVE)
 _index("live_by_role", _c.organization_id, _c.role, _c.created_position, only=_LIVE)
+_index("live_by_type", _c.organization_id, _c.type, _c.created_position, only=_LIVE)
+_index("live_by_environment", _c.organization_id, _c.environment, _c.created_position, only=_LIVE)
 _index("live_by_expiry", _c.organization_id, _c.expires_at, only=_LIVE & _c.expires_at.is_not(None))
 _index("revoked", _c.organization_id, _c.created_position, only=_REVOKED)
+_index("revoked_by_owner", _c.organization_id, _c.owner_id, _c.created_position, only=_REVOKED)
 
 
 class KeyView(Struct, frozen=True):
@@ -165,7 +169,8 @@ class DirectoryRows:
     async def load(self, streams: Collection[str]) -> dict[str, Versioned[KeyRow]]:
         if not streams:
             return {}
-        found = await self._connection.execute(_LOAD, {"streams": list(streams)})
+        load = _LOADS[self._connection.dialect.name]
+        found = await self._connection.execute(load, {"streams": list(streams)})
         return {row["id"]: Versioned(row["version"], _row(row)) for row in found.mappings()}
 
     async def save(self, changed: Mapping[str, Versioned[KeyRow]]) -> None:
@@ -177,7 +182,11 @@ class DirectoryRows:
         await self._checkpoint.move(self._connection, expected=expected, new=new)
 
 
-_LOAD: Final = select(_keys).where(_c.id.in_(bindparam("streams", expanding=True)))
+_LOADS: Final = {
+    # One statement whatever the number of streams: each other text would be prepared and planned anew.
+    "postgresql": select(_keys).where(_c.id == any_(bindparam("streams", type_=postgresql.ARRAY(Text)))),
+    "sqlite": select(_keys).where(_c.id.in_(bindparam("streams", expanding=True))),
+}
 
 
 def _save(insert: Any) -> Any:

@@ -1,8 +1,10 @@
 """All services in one process, over shared ports."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from keyledger.contracts.routes import Service as ServiceName
@@ -11,11 +13,13 @@ from keyledger.eventstore.port import Ledger
 from keyledger.runtime.process import Process
 from keyledger.runtime.serving import Service
 from keyledger.verification.node import VerifierNode
+from keyledger.verification.openapi import document as verify_document
 from keyledger.verification.peppers import Peppers
-from keyledger_anomalies.build import build_embedded as build_anomalies
+from keyledger_anomalies.build import build as build_anomalies
 from keyledger_commands.build import build as build_commands
 from keyledger_directory.build import build as build_directory
 from keyledger_relay.build import build as build_relay
+from keyledger_standalone.documents import merged_openapi
 from keyledger_standalone.origin import Origin
 from keyledger_verification.build import build as build_verification
 
@@ -52,24 +56,27 @@ def build(
     node: VerifierNode,
     *,
     peppers: Peppers,
-    documents: Mapping[str, bytes],
 ) -> StandaloneService:
     """Return the whole of Keyledger over one ledger, one log and one verifier node."""
-    shared = {
+    shared: dict[str, Any] = {
         "settings": process.settings,
         "clock": process.clock,
         "randomness": process.randomness,
         "registry": process.registry,
     }
+    commands = build_commands(ledger, node.sink, peppers=peppers, owns_sink=False, **shared)
+    directory = build_directory(event_log, node, peppers=peppers, owns_node=False, **shared)
     verification = build_verification(node, peppers=peppers, owns_node=True, **shared)
-    services: dict[ServiceName, Service] = {
-        "commands": build_commands(ledger, node.sink, peppers=peppers, owns_sink=False, **shared),
-        "directory": build_directory(event_log, node, peppers=peppers, owns_node=False, **shared),
-        "verification": verification,
-        "anomalies": build_anomalies(event_log, node, peppers=peppers, **shared),
-    }
+    anomalies = build_anomalies(event_log, node, peppers=peppers, owns_node=False, **shared)
     relay = build_relay(
         ledger, event_log, clock=process.clock, randomness=process.randomness, registry=process.registry
     )
-    apps = {name: service.app for name, service in services.items()}
-    return StandaloneService(Origin(apps, documents), [relay, *services.values()])
+    apps: dict[ServiceName, ASGIApp] = {
+        "commands": commands.app,
+        "directory": directory.app,
+        "verification": verification.app,
+        "anomalies": anomalies.app,
+    }
+    documents = [verify_document(), *(app.openapi() for app in apps.values() if isinstance(app, FastAPI))]
+    origin = Origin(apps, {"/openapi.json": merged_openapi(documents)})
+    return StandaloneService(origin, [relay, commands, directory, verification, anomalies])

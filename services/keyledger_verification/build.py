@@ -1,6 +1,7 @@
 """The verification service, put together from its ports."""
 
 import asyncio
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
@@ -10,7 +11,7 @@ from keyledger.runtime.settings import Settings
 from keyledger.verification.asgi import VerifyApp
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
-from keyledger.web.positions import PositionTokens, position_tokens
+from keyledger.web.positions import FollowedPositions
 from keyledger.web.problems import Problem
 from keyledger_verification.metrics import register
 
@@ -48,11 +49,11 @@ def build(
     owns_node: bool,
 ) -> VerificationService:
     """Return the service; nothing is connected before ``run``."""
-    positions = Positions(node, peppers)
+    positions = FollowedPositions(lambda: node.freshness.store, peppers)
     app = VerifyApp(
         node,
-        write_position=positions.write,
-        read_position=positions.read,
+        write_position=lambda position: positions.tokens().write(position),
+        read_position=reader_of(positions),
         clock=clock,
         randomness=randomness,
         trusted_proxies=settings.trusted_proxies,
@@ -61,28 +62,13 @@ def build(
     return VerificationService(app, node, owns_node=owns_node)
 
 
-class Positions:
-    """The position tokens of the ledger that the node follows: which one it is, the node learns from the log."""
+def reader_of(positions: FollowedPositions) -> Callable[[str], int | None]:
+    """Return what reads a token, and says None where it is not one of the ledger that is followed."""
 
-    def __init__(self, node: VerifierNode, peppers: Peppers) -> None:
-        self._node, self._peppers = node, peppers
-        self._known: dict[str, PositionTokens] = {}
-
-    def write(self, position: int) -> str:
-        """Return the token of a position that the node has applied."""
-        return self._tokens().write(position)
-
-    def read(self, token: str) -> int | None:
-        """Return the position that the token names; None where it is not one of this ledger."""
-        if not self._node.freshness.store:
-            return None
+    def read(token: str) -> int | None:
         try:
-            return self._tokens().read(token)
+            return positions.tokens().read(token)
         except Problem:
             return None
 
-    def _tokens(self) -> PositionTokens:
-        store = self._node.freshness.store
-        if store not in self._known:
-            self._known[store] = position_tokens(store, self._peppers)
-        return self._known[store]
+    return read

@@ -9,7 +9,6 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from keyledger.eventlog.kafka_security import KafkaSecurity
 from keyledger.eventlog.opening import open_log
 from keyledger.eventlog.port import EventLog, LogUnavailable, TopicMismatch
 from keyledger.eventstore.opening import open_ledger
@@ -52,7 +51,7 @@ class Process:
     async def event_log(self) -> AsyncIterator[EventLog]:
         """Open the log of the settings. Raises LogUnavailable, InvalidSettings."""
         try:
-            event_log = await open_log(self.settings.log_url, security=_security(self.settings), now=self.clock.now)
+            event_log = await open_log(self.settings.log_url, security=self.settings.kafka_security, now=self.clock.now)
         except ValueError as error:
             raise InvalidSettings(f"KEYLEDGER_KAFKA_BOOTSTRAP: {error}") from None
         try:
@@ -102,14 +101,3 @@ def run(name: str, main: Callable[[Process], Awaitable[int]]) -> int:
 
 async def _awaited(work: Awaitable[int]) -> int:
     return await work
-
-
-def _security(settings: Settings) -> KafkaSecurity:
-    password = settings.kafka_password
-    return KafkaSecurity(
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        sasl_username=settings.kafka_username,
-        sasl_password=None if password is None else password.get_secret_value(),
-        ssl_cafile=None if settings.kafka_ca_file is None else str(settings.kafka_ca_file),
-    )

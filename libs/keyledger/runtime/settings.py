@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from keyledger.domain.events import Environment
+from keyledger.eventlog.kafka_security import KafkaSecurity, SaslMechanism, SecurityProtocol
 
 PREFIX = "KEYLEDGER_"
 FOR_TESTS = "KEYLEDGER_TEST_"
@@ -39,8 +40,8 @@ class Settings(BaseModel):
 
     kafka_bootstrap: str | None = None
     """``host:port,host:port``; without it ``log.db`` in the data folder."""
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_security_protocol: SecurityProtocol = "PLAINTEXT"
+    kafka_sasl_mechanism: SaslMechanism = "PLAIN"
     kafka_username: str | None = None
     kafka_password: SecretStr | None = None
     kafka_ca_file: Path | None = None
@@ -82,6 +83,17 @@ class Settings(BaseModel):
     def log_url(self) -> str:
         """``kafka://host:port,host:port`` or ``sqlite:///path``."""
         return f"kafka://{self.kafka_bootstrap}" if self.kafka_bootstrap else f"sqlite:///{self.data_dir / 'log.db'}"
+
+    @property
+    def kafka_security(self) -> KafkaSecurity:
+        """How Kafka is reached."""
+        return KafkaSecurity(
+            security_protocol=self.kafka_security_protocol,
+            sasl_mechanism=self.kafka_sasl_mechanism,
+            sasl_username=self.kafka_username,
+            sasl_password=None if self.kafka_password is None else self.kafka_password.get_secret_value(),
+            ssl_cafile=None if self.kafka_ca_file is None else str(self.kafka_ca_file),
+        )
 
     def _url(self, configured: SecretStr | None, file_name: str) -> str:
         return configured.get_secret_value() if configured else f"sqlite:///{self.data_dir / file_name}"

@@ -19,19 +19,15 @@ _VERSION = 1
 
 
 class PositionTokens:
-    """Writes and reads the position tokens of one ledger.
+    """Writes and reads the position tokens of one ledger. ``store_id``: 32 hexadecimal digits."""
 
-    ``store_id``: 32 hexadecimal digits, or a function that returns them: a process that follows the log learns from it
-    which ledger it follows. While that is not known ("") no token is one of this ledger.
-    """
-
-    def __init__(self, store_id: str | Callable[[], str], key: bytes) -> None:
-        self._store_id = store_id
+    def __init__(self, store_id: str, key: bytes) -> None:
+        self._store = bytes.fromhex(store_id)
         self._key = key
 
     def write(self, position: int) -> str:
         """Return the token of a position."""
-        body = _FORM.pack(_VERSION, self._store(), 0, position)
+        body = _FORM.pack(_VERSION, self._store, 0, position)
         return urlsafe_b64encode(body + self._mac(body)).rstrip(b"=").decode()
 
     def read(self, token: str) -> int:
@@ -46,12 +42,9 @@ class PositionTokens:
             version, store, shard, position = _FORM.unpack(body)
         except (NotBase64, ValueError, struct.error):
             raise _invalid() from None
-        if not hmac.compare_digest(mac, self._mac(body)) or (version, store, shard) != (_VERSION, self._store(), 0):
+        if not hmac.compare_digest(mac, self._mac(body)) or (version, store, shard) != (_VERSION, self._store, 0):
             raise _invalid()
         return int(position)
-
-    def _store(self) -> bytes:
-        return bytes.fromhex(self._store_id() if callable(self._store_id) else self._store_id)
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
@@ -64,3 +57,24 @@ def _invalid() -> Problem:
 def position_tokens(store_id: str, peppers: Peppers) -> PositionTokens:
     """Return the position tokens of a ledger, the same in every service of an installation."""
     return PositionTokens(store_id, peppers.derived("keyledger position tokens"))
+
+
+class FollowedPositions:
+    """The position tokens of the ledger that a process follows; which one it is, the process learns from the log."""
+
+    def __init__(self, store_id: Callable[[], str], peppers: Peppers) -> None:
+        self._store_id, self._peppers = store_id, peppers
+        self._known: tuple[str, PositionTokens] | None = None
+
+    def tokens(self) -> PositionTokens:
+        """Return the tokens of the followed ledger.
+
+        Raises:
+            Problem: ``not-ready``: nothing of a ledger has arrived yet.
+        """
+        store_id = self._store_id()
+        if not store_id:
+            raise Problem("not-ready", "nothing of the ledger has arrived here yet", headers={"Retry-After": "1"})
+        if self._known is None or self._known[0] != store_id:
+            self._known = (store_id, position_tokens(store_id, self._peppers))
+        return self._known[1]
