@@ -30,18 +30,23 @@ class PowerCut(Exception):
 
 
 class Said:
-    """Takes alerts, and ends the process after a chosen number of calls: the alerts are out, nothing is committed."""
+    """Takes alerts, and ends the process at a chosen call: before they are out, or after it, nothing committed yet."""
 
-    def __init__(self, *, dies_after: int | None = None) -> None:
+    def __init__(self, *, dies_at: int | None = None, before_they_are_out: bool = False) -> None:
         self.alerts = list[Alert]()
-        self._dies_after = dies_after
+        self._left, self._before = dies_at, before_they_are_out
 
     async def publish(self, alerts: Sequence[Alert]) -> None:
-        self.alerts.extend(alerts)
-        if self._dies_after is not None:
-            self._dies_after -= 1
-            if self._dies_after == 0:
-                raise PowerCut
+        dies = self._dies()
+        if not (dies and self._before):
+            self.alerts.extend(alerts)
+        if dies:
+            raise PowerCut
+
+    def _dies(self) -> bool:
+        if self._left is not None:
+            self._left -= 1
+        return self._left == 0
 
 
 @pytest.fixture
@@ -102,13 +107,14 @@ async def test_the_loop_says_what_one_pure_pass_says(log: EmbeddedLog, engine: A
     )
 
 
-@pytest.mark.parametrize("dies_after", [1, 2, 3])
-async def test_a_crash_between_alert_and_commit_says_the_same_alerts_again(
-    log: EmbeddedLog, engine: AsyncEngine, dies_after: int
+@pytest.mark.parametrize("before_they_are_out", [True, False])
+@pytest.mark.parametrize("dies_at", [1, 2, 3])
+async def test_a_crash_around_an_alert_loses_none_and_says_no_other(
+    log: EmbeddedLog, engine: AsyncEngine, *, dies_at: int, before_they_are_out: bool
 ) -> None:
     records = records_of(4, per_partition=30, attempts_each=50)
     await send(log, records)
-    first, second = Said(dies_after=dies_after), Said()
+    first, second = Said(dies_at=dies_at, before_they_are_out=before_they_are_out), Said()
     with pytest.raises(ExceptionGroup) as ended:
         await follow(log, engine, first)
     assert ended.group_contains(PowerCut)
