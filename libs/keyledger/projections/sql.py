@@ -37,6 +37,16 @@ from keyledger.projections.port import Checkpoint, ReadModelUnavailable
 _PASSING_SQLSTATES: Final = ("08", "53", "57", "40")
 """Classes of PostgreSQL's Appendix A: connection, resources, operator intervention, transaction rollback."""
 _PASSING_SQLITE: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN")
+_POSTGRES_SETTINGS: Final = {
+    "application_name": "keyledger",
+    # Short statements only: compiling them costs more than it can save.
+    "jit": "off",
+    # A crash of the server may take the last commits, rows and checkpoint together; the log has them still.
+    "synchronous_commit": "off",
+    # Plans are kept with their connection: one made while the tables were empty would scan them whole for ever. All
+    # questions to read models have an index.
+    "enable_seqscan": "off",
+}
 _WRITES: Final = "keyledger_writes"
 
 
@@ -74,8 +84,7 @@ def open_engine(url: str, *, schema: str | None = None, pool_size: int = 5) -> A
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
-        # Short statements only: compiling them costs more than it can save.
-        connect_args={"server_settings": {"jit": "off", "application_name": "keyledger"}},
+        connect_args={"server_settings": _POSTGRES_SETTINGS},
     )
     return engine.execution_options(schema_translate_map={None: schema}) if schema else engine
 
@@ -89,7 +98,8 @@ def _sqlite(url: URL, pool_size: int) -> AsyncEngine:
         connection.isolation_level = None
         cursor = connection.cursor()
         # NORMAL: a power cut may take the last commits, rows and checkpoint together; the log has them still.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+        # 32 MiB of pages: with the default 2 MiB a rebuild of many keys reads its indexes again and again.
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "cache_size=-32768"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

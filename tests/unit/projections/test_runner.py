@@ -12,7 +12,6 @@ from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.order import ForeignHistory, GapInLedger
 from keyledger.projections.port import Checkpoint, ReadModelUnavailable, Versioned
 from keyledger.projections.runner import PoisonedEvent
-from keyledger.testing.memory_log import MemoryLog
 from keyledger.testing.memory_read_model import MemoryReadModel, MemoryRows
 from tests.unit.projections.following import DEADLINE_SECONDS, Positions, follow_to, log_of, runner_of, running, stop_of
 from tests.unit.projections.written import (
@@ -241,14 +240,10 @@ async def test_an_offset_that_now_lies_further_on_is_found_out_and_read_from_the
     assert runner.counts.rewinds == 1
 
 
-async def test_a_topic_that_lost_what_was_not_read_yet_stops_it() -> None:
-    class Truncated(MemoryLog):
-        async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-            return 4, (await super().bounds(topic, partition))[1]
-
-    log = Truncated()
-    await log.ensure_topics([LEDGER])
-    await log.append(LEDGER.name, 0, records(written(*(created(n) for n in range(1, 7))).entries))
-    model: Model = MemoryReadModel()
-    model.committed = Checkpoint(next_offset=99)
-    await stop_of(runner_of(log, model), GapInLedger)
+async def test_a_topic_that_lost_what_was_not_read_yet_stops_it(model: Model) -> None:
+    sent = records(written(*(created(n) for n in range(1, 7))).entries)
+    log = await log_of(sent[:4])
+    log.forget(LEDGER.name, 0)
+    await log.append(LEDGER.name, 0, sent[4:])
+    stopped = await stop_of(runner_of(log, model), GapInLedger)
+    assert (stopped.expected, stopped.actual) == (1, 5)
