@@ -44,6 +44,11 @@ class Cluster:
     service: Callable[[str], list[str]] = service_command
 
     @property
+    def data_dir(self) -> Path:
+        """The services' own: the root key, the pepper and the indexes."""
+        return self.folder.parent
+
+    @property
     def url(self) -> str:
         """The one public origin."""
         return f"http://{LOOPBACK}:{self.public_port}"
@@ -72,7 +77,7 @@ class Cluster:
 def cluster_from_environment(environment: Mapping[str, str] = os.environ) -> Cluster:
     """Return the cluster below `KEYLEDGER_DATA_DIR` (`.keyledger`) at `KEYLEDGER_PORT` (8700).
 
-    It has a folder of its own there, so that it and `make run` do not mistake each other's files for theirs.
+    Servers, state and logs have a folder of their own there; `root.key` and `pepper` are those of `make run`.
     """
     data = Path(environment.get("KEYLEDGER_DATA_DIR") or PROJECT / ".keyledger")
     port = int(environment.get("KEYLEDGER_PORT") or PUBLIC_PORT)
@@ -137,7 +142,7 @@ def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
     say(f"  at {LOOPBACK}:{cluster.postgres_port} ({postgres.pid})")
     shared = {
         **os.environ,
-        "KEYLEDGER_DATA_DIR": str(cluster.folder),
+        "KEYLEDGER_DATA_DIR": str(cluster.data_dir),
         "KEYLEDGER_DATABASE_URL": postgres.url,
         "KEYLEDGER_KAFKA_BOOTSTRAP": kafka.bootstrap,
         "KEYLEDGER_TRUSTED_PROXIES": f"{LOOPBACK}/32",
@@ -147,7 +152,7 @@ def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
     _start_services(cluster, shared, say)
     say("nginx ...")
     _start_gateway(cluster, routes, say)
-    say(f"ready: {cluster.url}   first key: {cluster.folder / 'root.key'}")
+    say(f"ready: {cluster.url}   root key: {cluster.data_dir / 'root.key'}")
 
 
 def _prepare(cluster: Cluster, environment: Mapping[str, str], say: Say) -> None:
