@@ -124,10 +124,5 @@ def invalid_request(error: RequestValidationError) -> Problem:
 
 def _pointer(location: Sequence[str | int]) -> str:
     where, *path = location
-    escaped = "/".join(_writable(str(part)).replace("~", "~0").replace("/", "~1") for part in path)
+    escaped = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
     return f"#/{escaped}" if where == "body" and path else "#" if where == "body" else f"{where}: {escaped}"
-
-
-def _writable(text: str) -> str:
-    """Return the text with lone surrogates spelt out: a field's name may hold one, and UTF-8 cannot."""
-    return text.encode("utf-8", "backslashreplace").decode()
