@@ -184,6 +184,12 @@ class DirectoryApi:
         expired = await directory.get(path, 200, if_none_match='"2"')
         assert expired.json()["status"] == "expired"
 
+    async def test_whatever_can_be_got_can_be_asked_about(self, directory: Directory) -> None:
+        await directory.relay(directory.ledger.add(created(1)))
+        for path in ("/v1/api-keys", f"/v1/api-keys/{key_id(1)}"):
+            got, asked = await directory.get(path), await directory.http.head(path)
+            assert (asked.status_code, asked.headers.get("etag")) == (200, got.headers.get("etag"))
+
     async def test_nobody_learns_anything_without_the_permission(self, directory: Directory) -> None:
         for path in ("/v1/api-keys?colour=red", f"/v1/api-keys/{key_id(1)}?colour=red"):
             directory.caller = None
