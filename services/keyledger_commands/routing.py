@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request, Security
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
@@ -92,10 +92,8 @@ class Routes:
         return authenticate
 
 
-class _Json(Response):
-    """An answer in JSON."""
-
-    media_type = "application/json"
+class _Json(JSONResponse):
+    """For the document alone, which describes no other class of answers by its model; endpoints make their own."""
 
 
 def principal_of(request: Request) -> Principal:

@@ -27,8 +27,8 @@ from keyledger_verification.build import build as build_verification
 class StandaloneService:
     """The services side by side: ready when all of them are, and gone when one of them fails."""
 
-    def __init__(self, app: ASGIApp, services: Sequence[Service]) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, services: Sequence[Service], *, openapi: bytes) -> None:
+        self.app, self.openapi = app, openapi
         self._services = services
 
     async def run(self) -> None:
@@ -78,5 +78,6 @@ def build(
         "anomalies": anomalies.app,
     }
     documents = [verify_document(), *(app.openapi() for app in apps.values() if isinstance(app, FastAPI))]
-    origin = Origin(apps, {"/openapi.json": merged_openapi(documents)})
-    return StandaloneService(origin, [relay, commands, directory, verification, anomalies])
+    openapi = merged_openapi(documents)
+    origin = Origin(apps, {"/openapi.json": openapi})
+    return StandaloneService(origin, [relay, commands, directory, verification, anomalies], openapi=openapi)

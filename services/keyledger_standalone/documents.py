@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from keyledger.contracts.exporting import pretty
 from keyledger.contracts.routes import ROUTES
-from keyledger.web.documents import name_media_types
 
 _DESCRIPTION: Final = (
     "API keys that are verified next to the caller, revoked provably, and watched. "
@@ -40,8 +39,8 @@ def merged_openapi(documents: Iterable[dict[str, Any]]) -> bytes:
     merged = {
         "openapi": "3.1.0",
         "info": {"title": "Keyledger", "version": version("keyledger"), "description": _DESCRIPTION},
-        "security": [{"key": []}],
+        "security": [{"apiKey": []}],
         "paths": {route.path: paths[route.path] for route in ROUTES},
-        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": {"key": _SECURITY}},
+        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": {"apiKey": _SECURITY}},
     }
-    return pretty(name_media_types(merged))
+    return pretty(merged)

@@ -60,7 +60,7 @@ def _operation() -> dict[str, Any]:
             "gets the same 401, whatever key was meant; the holder of a right one learns what became of it. "
             "A key must never be part of a URL: `api_key` in the query is refused."
         ),
-        "security": [{"key": []}],
+        "security": [{"apiKey": []}],
         "parameters": [
             {
                 "name": "permission",
