@@ -4,12 +4,13 @@ import asyncpg
 import pytest
 
 from keyledger.contracts.ports import Clock
+from keyledger.eventstore.admission import CLAIM_LIFETIME_US
 from keyledger.eventstore.migrating import migrate
 from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.port import Appended, Ledger, LedgerNotMigrated, LedgerUnavailable
 from keyledger.eventstore.postgres.ledger import PostgresLedger
 from keyledger.eventstore.verifying import verify_chain
-from keyledger.testing.ledger_examples import SteppedClock, an_append
+from keyledger.testing.ledger_examples import SteppedClock, a_claim, an_append, together
 from keyledger.testing.ledger_suite import PATIENCE_SECONDS, LedgerSuite, Opener
 
 pytestmark = pytest.mark.postgres
@@ -69,6 +70,18 @@ class TestPostgresLedger(LedgerSuite):
             await connection.execute(change)
         await connection.close()
         assert (await verify_chain(ledger)).position == 2
+
+    async def test_old_claims_are_swept_by_new_ones(
+        self, ledger: Ledger, clock: SteppedClock, postgres_database: str
+    ) -> None:
+        await together(ledger, *(an_append(f"old-{n}", idempotency=a_claim(b"old-%d" % n)) for n in range(5)))
+        clock.time += CLAIM_LIFETIME_US
+        scopes = [b"new-0", b"old-3"]  # an old one that is claimed anew is replaced, not swept
+        await together(ledger, *(an_append(f"{scope!r}", idempotency=a_claim(scope)) for scope in scopes))
+        connection = await asyncpg.connect(postgres_database)
+        assert await connection.fetchval("SELECT count(*) FROM idempotency WHERE scope = ANY($1)", scopes) == 2
+        assert await connection.fetchval("SELECT count(*) FROM idempotency") == 2
+        await connection.close()
 
     async def test_a_waiter_hears_of_another_process_without_any_poll(self, opener: Opener) -> None:
         waiter, writer = await opener(TimelessClock()), await opener(SteppedClock())

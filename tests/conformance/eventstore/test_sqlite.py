@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from keyledger.contracts.ports import Clock
+from keyledger.eventstore.admission import CLAIM_LIFETIME_US
 from keyledger.eventstore.migrating import migrate
 from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.port import Ledger, LedgerNotMigrated
 from keyledger.eventstore.rows import COLUMNS
 from keyledger.eventstore.sqlite.ledger import SqliteLedger
 from keyledger.eventstore.verifying import verify_chain
-from keyledger.testing.ledger_examples import SteppedClock, an_append
+from keyledger.testing.ledger_examples import SteppedClock, a_claim, an_append, together
 from keyledger.testing.ledger_suite import LedgerSuite, Opener
 
 CHANGES = [
@@ -53,6 +54,13 @@ class TestSqliteLedger(LedgerSuite):
         ):
             connection.execute(change)
         assert (await verify_chain(ledger)).position == 2
+
+    async def test_old_claims_are_swept_by_new_ones(self, ledger: Ledger, clock: SteppedClock, path: Path) -> None:
+        await together(ledger, *(an_append(f"old-{n}", idempotency=a_claim(b"old-%d" % n)) for n in range(5)))
+        clock.time += CLAIM_LIFETIME_US
+        await together(ledger, *(an_append(f"new-{n}", idempotency=a_claim(b"new-%d" % n)) for n in range(2)))
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM idempotency").fetchone() == (5 - 4 + 2,)
 
     async def test_an_answered_append_is_on_the_disk(self, ledger: Ledger) -> None:
         await ledger.append(an_append("a"))

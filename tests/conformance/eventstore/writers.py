@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.verifying import verify_chain
@@ -13,15 +13,17 @@ from keyledger.runtime.clock import SystemClock
 SCRIPT = Path(__file__).with_name("writing_process.py")
 
 
-@dataclass
 class Writer:
     """One process. ``answered``: the position that each append was told, by append_id."""
 
-    process: asyncio.subprocess.Process
-    answered: dict[str, int] = field(default_factory=dict)
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.answered: dict[str, int] = {}
+        self._process = process
+        self._more = asyncio.Event()
+        self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, url: str, name: str, *, appends: int, callers: int) -> "Writer":
+    async def start(cls, url: str, name: str, *, appends: int, callers: int) -> Self:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(SCRIPT),
@@ -33,34 +35,42 @@ class Writer:
             stdout=asyncio.subprocess.PIPE,
             env=os.environ,
         )
-        writer = cls(process)
         assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
-        return writer
+        return cls(process)
 
     def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"go\n")
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"go\n")
 
-    async def listen(self, *, until: int | None = None) -> None:
-        """Take down its answers: until there are so many, or to its end."""
-        assert self.process.stdout is not None
-        while until is None or len(self.answered) < until:
-            line = await self.process.stdout.readline()
-            if not line:
-                break
-            append_id, position = line.split()
-            self.answered[append_id.decode()] = int(position)
+    async def until_answered(self, number: int) -> None:
+        while len(self.answered) < number and not self._listening.done():
+            self._more.clear()
+            await self._more.wait()
 
     async def kill(self) -> None:
         """SIGKILL, in the middle of whatever it does; then take down what it had still said."""
-        self.process.kill()
-        await self.listen()
-        assert await self.process.wait() == -9
+        self._process.kill()
+        await self._listening
+        assert await self._process.wait() == -9
+
+    def enough(self) -> None:
+        """Let it hand in nothing more."""
+        self._process.terminate()
 
     async def finish(self) -> None:
-        await self.listen()
-        assert await self.process.wait() == 0
+        """Return when it has ended by itself, with everything it said taken down."""
+        await self._listening
+        assert await self._process.wait() == 0
+
+    async def _listen(self) -> None:
+        """Always: a full pipe would stop it in the middle of a transaction."""
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            append_id, position = line.split()
+            self.answered[append_id.decode()] = int(position)
+            self._more.set()
+        self._more.set()
 
 
 async def written(url: str) -> list[tuple[str, str]]:
