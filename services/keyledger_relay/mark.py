@@ -3,7 +3,7 @@
 from typing import Final, NoReturn
 
 from keyledger.contracts.ports import Clock
-from keyledger.eventstore.port import CheckpointMoved, Ledger, LedgerUnavailable, OutcomeUnknown
+from keyledger.eventstore.port import Ledger, LedgerUnavailable, OutcomeUnknown
 from keyledger_relay.patience import Patience
 from keyledger_relay.progress import Progress
 
@@ -20,7 +20,6 @@ class Mark:
         self._progress = progress
         self._patience = patience
         self._clock = clock
-        self._uncertain: set[int] = set()
 
     async def run(self) -> NoReturn:
         """Keep the checkpoint at what both topics hold, until cancelled.
@@ -35,6 +34,8 @@ class Mark:
             try:
                 value = await self._moved(value, self._progress.position)
             except (LedgerUnavailable, OutcomeUnknown) as error:
+                # Carried out or not: our own unanswered move must not look like another relay's. Read it anew.
+                value = None
                 self._progress.moved.set()
                 await self._patience.failed(error)
             else:
@@ -43,19 +44,6 @@ class Mark:
     async def _moved(self, value: int | None, new: int) -> int:
         """Move the checkpoint from ``value`` (None: from wherever it is) and return where it is now."""
         expected = await self._ledger.checkpoint(NAME) if value is None else value
-        if expected == new:
-            return new
-        try:
+        if expected != new:
             await self._ledger.move_checkpoint(NAME, expected=expected, new=new)
-        except (LedgerUnavailable, OutcomeUnknown):
-            self._uncertain.add(new)
-            raise
-        except CheckpointMoved:
-            # Not another relay's doing if it is where a broken connection left the outcome of our own move open.
-            found = await self._ledger.checkpoint(NAME)
-            if found not in self._uncertain:
-                raise
-            self._uncertain.clear()
-            return await self._moved(found, new)
-        self._uncertain.clear()
         return new

@@ -87,6 +87,9 @@ class Relay:
             self._ledger_patience.succeeded()
             if not entries:
                 await self._ledger.wait_beyond(last.position, timeout_seconds=POLL_SECONDS)
+                # A ledger that was told of more than it gives answers at once, again and again: the next head, which
+                # notices that it went back, must get its turn.
+                await asyncio.sleep(0)
                 continue
             last = _continued(last, entries)
             await self._send(producer, held, entries)

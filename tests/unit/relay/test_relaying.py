@@ -217,25 +217,24 @@ async def test_a_ledger_that_is_away_is_waited_for_and_nothing_is_skipped(ledger
     await assert_each_once(log, 6)
 
 
-class FirstMoveUnanswered(PassingLedger):
-    """The first move of the checkpoint is carried out, but the connection breaks before its answer."""
+class SecondMoveUnanswered(PassingLedger):
+    """The second move of the checkpoint is carried out, but the connection breaks before its answer."""
 
     moves = 0
 
     async def move_checkpoint(self, name: str, *, expected: int, new: int) -> None:
         await super().move_checkpoint(name, expected=expected, new=new)
         self.moves += 1
-        if self.moves == 1:
+        if self.moves == 2:
             raise LedgerUnavailable("connection lost")
 
 
 async def test_its_own_unanswered_move_is_not_taken_for_another_relay(ledger: Ledger, log: EventLog) -> None:
-    await append_keys(ledger, 3, prefix="a")
-    relay = relay_of(FirstMoveUnanswered(ledger), log)
+    relay = relay_of(SecondMoveUnanswered(ledger), log)
     async with running(relay):
-        await caught_up(relay, 3)
-        await append_keys(ledger, 3, prefix="b")
-        await until_it_answers(lambda: ledger.checkpoint(NAME), 6)
+        for number in (1, 2, 3):
+            await append_keys(ledger, 1, prefix=str(number))
+            await until_it_answers(lambda: ledger.checkpoint(NAME), number)
 
 
 async def test_a_relay_whose_checkpoint_was_moved_by_another_stops(ledger: Ledger, log: EventLog) -> None:
