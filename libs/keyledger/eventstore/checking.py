@@ -21,7 +21,8 @@ def check(append: Append) -> None:
     Raises:
         MalformedAppend: a text field is empty, too long, or holds a control character (they would make the header's
             canonical text ambiguous, and NUL is refused by Postgres) or a lone surrogate; a number is negative or does
-            not fit 64 bits; an event's data is too long. It names the field and never its content.
+            not fit 64 bits; an event's data is too long; a profile comes without an event. It names the field and
+            never its content.
     """
     for field, text in _texts(append):
         _check_text(field, text)
@@ -31,6 +32,8 @@ def check(append: Append) -> None:
     for event in append.events:
         _check_bytes("data", event.data, MAX_DATA_BYTES)
     if append.profile is not None:
+        if not append.events:  # after a commit of unknown outcome nothing would show whether it was written
+            raise MalformedAppend("a profile comes without an event")
         _check_profile(append.profile)
     if append.idempotency is not None:
         check_claim(append.idempotency)

@@ -138,7 +138,7 @@ class GroupCommit:
 
 
 def _unresolved(append: Append, why: str) -> LedgerError:
-    if append.events or append.profile is not None or append.idempotency is not None:
+    if append.events or append.idempotency is not None:
         return OutcomeUnknown(f"the connection broke during the commit and did not come back in time: {why}")
     return LedgerUnavailable(why)
 

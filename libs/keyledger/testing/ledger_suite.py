@@ -150,6 +150,7 @@ class AppendSuite(LedgerFixtures):
             {"events": (an_event(schema_version=2**63),)},
             {"events": (an_event(bytes(512 * 1024 + 1)),)},
             {"profile": Profile("user_1", "nul\0", None)},
+            {"profile": Profile("user_1", "name", None), "events": ()},
             {"profile": Profile("user_1", "name", "\udfff")},
             {"idempotency": IdempotencyClaim(bytes(65), b"", 201)},
             {"idempotency": IdempotencyClaim(b"", b"", -1)},
