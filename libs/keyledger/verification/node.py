@@ -98,7 +98,7 @@ class VerifierNode:
         index.on_commit = self._committed
 
     def verify(self, token_text: str | None, ask: Ask, *, surface: Surface = "verify") -> Verdict:
-        """Return the verdict, and record the attempt. Waits for nothing."""
+        """Return the verdict, and record the attempt. Waits for nothing; to be called in the event loop's thread."""
         verdict = self.verifier.verify(token_text, ask)
         self.verdicts[verdict.code] += 1
         self.sink.record(

@@ -46,7 +46,7 @@ _DUMMY_LINE: Final = encode_stored(
 
 
 class Verifier:
-    """Judges tokens against this process's index. Synchronous and without waiting: a few microseconds.
+    """Judges tokens against this process's index. Synchronous and without waiting: a few microseconds, in any thread.
 
     ``organizations``: those whose keys are good here (empty: all); another's good key is answered like a wrong one.
     ``fingerprint_key`` (32 bytes) keys the fingerprints of tokens whose key is unknown.

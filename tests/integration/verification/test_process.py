@@ -119,6 +119,8 @@ async def test_a_key_is_verified_over_http_and_its_revocation_seen(tmp_path: Pat
             while (await service.verify(token)).status_code == 200:  # noqa: ASYNC110 - seen from outside only
                 await asyncio.sleep(0.01)
         assert (await service.verify(token)).json()["code"] == "revoked"
+        head = await service.client.head("/v1/auth/verify")
+        assert (head.status_code, head.content) == (401, b"")
         metrics = (await service.client.get("/metrics")).text
         assert 'keyledger_verifier_verdicts_total{code="revoked"}' in metrics
         assert await service.stop(signal.SIGTERM) == 0
