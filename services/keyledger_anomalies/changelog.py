@@ -33,7 +33,7 @@ class ChangelogLane:
         producer: writes the batches.
         topic: the changelog.
         partition: of the changelog, the same as that of the attempts.
-        forget: deletes entries by tombstone and returns when that is acknowledged.
+        forget: deletes entries by tombstone and returns when that is acknowledged; may raise LogUnavailable.
         clock: waits between retries.
     """
 
@@ -90,7 +90,7 @@ class ChangelogLane:
                 await self._until_acknowledged(partial(self._producer.send, self._topic, self._partition, entries))
             if forgotten:
                 # Waited for, because it goes another way: it must not overtake, or be overtaken by, a later entry.
-                await self._forget(self._partition, forgotten)
+                await self._until_acknowledged(partial(self._forget, self._partition, forgotten))
             for done in written:
                 done()
             async with self._changed:

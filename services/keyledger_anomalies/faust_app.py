@@ -8,7 +8,7 @@ The only file that imports faust. Faust gives out partitions and recovers the ta
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, assert_never
 
@@ -22,7 +22,9 @@ from keyledger.eventlog.kafka_security import KafkaSecurity
 from keyledger.eventlog.port import EventLog, LogUnavailable, Producer, Record
 from keyledger_anomalies.alerts import Publish
 from keyledger_anomalies.changelog import ChangelogLane
+from keyledger_anomalies.table import TableEntries
 from keyledger_anomalies.tally import Tally
+from keyledger_anomalies.watchdog import watch_progress
 
 GROUP: Final = "keyledger-anomalies"
 TABLE: Final = "detector"
@@ -39,31 +41,8 @@ MAX_REPLICAS: Final = 3
 log = structlog.get_logger(__name__)
 
 
-class DetectorStalled(Exception):
-    """The detector reads no further although there is more to read: end the process, another will take over."""
-
-
 class DetectorFailed(Exception):
     """Faust stopped by itself; its own reason is the cause."""
-
-
-class _Entries(Mapping[str, bytes]):
-    """The Faust table as the fold sees it."""
-
-    def __init__(self, table: Any) -> None:
-        self._table = table
-
-    def __getitem__(self, key: str) -> bytes:
-        found = self._table.get(key.encode())
-        if found is None:
-            raise KeyError(key)
-        return bytes(found)
-
-    def __iter__(self) -> Iterator[str]:
-        return (key.decode() for key in list(self._table))
-
-    def __len__(self) -> int:
-        return len(self._table)
 
 
 class FaustDetector:
@@ -116,7 +95,7 @@ class FaustDetector:
         )
         self._changelog = f"{group}-{TABLE}-changelog"
         self._table = self._app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=topic.partitions)
-        self._entries = _Entries(self._table)
+        self._entries = TableEntries(self._table)
         attempts = self._app.topic(topic.name, key_serializer="raw", value_serializer="raw", value_type=bytes)
         self._app.agent(attempts, name="detector")(self._agent)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
@@ -147,7 +126,10 @@ class FaustDetector:
         ends = {
             asyncio.create_task(self._failure.wait(), name="detector-failure"),
             asyncio.create_task(self._app._crashed.wait(), name="detector-crashed"),  # noqa: SLF001 - mode has no other way to wait for it
-            asyncio.create_task(self._watch(), name="detector-watchdog"),
+            asyncio.create_task(
+                watch_progress(self._next.copy, self._behind, clock=self._clock, stall_seconds=self._stall_seconds),
+                name="detector-watchdog",
+            ),
             *(asyncio.create_task(lane.run(), name="detector-changelog") for lane in self._lanes),
         }
         starting = asyncio.create_task(self._start(), name="detector-start")
@@ -155,7 +137,9 @@ class FaustDetector:
             ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for end in ended:
                 end.result()
-            raise self._failed or DetectorFailed(f"faust stopped: {self._app.crash_reason!r}")
+            if self._failed is not None:
+                raise self._failed
+            raise DetectorFailed(f"faust stopped: {self._app.crash_reason!r}") from self._app.crash_reason
         finally:
             # Faust first: it stops reading, while the lanes finish what was folded.
             await self._stop()
@@ -215,6 +199,7 @@ class FaustDetector:
 
     async def _fold(self, event: Any) -> None:
         record = _record(event.message, event.value)
+        self._next[record.partition] = min(self._next.get(record.partition, record.offset), record.offset)
         attempts = read_attempts(record)
         observed = observe_record(attempts, self._entries)
         forgotten = self._forgotten(record)
@@ -231,7 +216,12 @@ class FaustDetector:
         await self._lanes[record.partition].put(observed, forgotten, written)
 
     async def _forget(self, partition: int, keys: Collection[str]) -> None:
-        await asyncio.gather(*(self._table.send_changelog(partition, key.encode(), None, "raw", "raw") for key in keys))
+        sent = [self._table.send_changelog(partition, key.encode(), None, "raw", "raw") for key in keys]
+        try:
+            await asyncio.gather(*sent)
+        except Exception as error:
+            # Whatever its client calls it; deleting again changes nothing.
+            raise LogUnavailable(f"deleting from the detector's table: {error!r}") from error
 
     def _forgotten(self, record: Record) -> list[str]:
         if record.timestamp < self._swept_ms.get(record.partition, 0) + SWEEP_EVERY_MS:
@@ -244,19 +234,9 @@ class FaustDetector:
         self._failed = self._failed or error
         self._failure.set()
 
-    async def _watch(self) -> None:
-        """Raise DetectorStalled when nothing has moved for too long although there is more to read, or no table yet."""
-        moved_at, seen = self._clock.monotonic(), dict[int, int]()
-        while True:
-            await self._clock.sleep(min(5.0, self._stall_seconds / 4))
-            behind = await self._behind() if self.unready() is None else ["the table is not recovered"]
-            done = dict(self._next)
-            if done != seen or not behind:
-                moved_at, seen = self._clock.monotonic(), done
-            elif self._clock.monotonic() - moved_at > self._stall_seconds:
-                raise DetectorStalled(f"no progress for {self._stall_seconds:.0f} s: {'; '.join(behind)}")
-
     async def _behind(self) -> list[str]:
+        if why := self.unready():
+            return [why]
         lags = []
         mine = [tp for tp in self._app.consumer.assignment() if tp.topic == self._topic.name]
         for tp in sorted(mine):

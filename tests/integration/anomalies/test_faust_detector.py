@@ -10,11 +10,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
-from keyledger.contracts.alert import decode_alert
+from keyledger.contracts.alert import Alert, decode_alert
 from keyledger.contracts.topics import ALERTS, AUTH_BY_SOURCE
 from keyledger.eventlog.kafka import KafkaLog
+from keyledger.eventlog.kafka_security import PLAINTEXT
 from keyledger.eventlog.port import NewRecord, Producer, Reader, Record
+from keyledger.runtime.clock import SystemClock
+from keyledger_anomalies.alerts import Publish
+from keyledger_anomalies.faust_app import FaustDetector
+from keyledger_anomalies.tally import Tally
+from keyledger_anomalies.watchdog import DetectorStalled
 from tests.integration.anomalies.traffic import records_of
 from tests.unit.detection.attempts import attempt, fold, record
 
@@ -154,6 +161,52 @@ async def test_a_record_that_cannot_be_read_ends_the_process_and_is_not_skipped(
             _, said = await process.communicate()
         assert process.returncode == 1
         assert f"{fleet.attempts.name}/0 offset 0: no record of attempts" in said.decode()
+
+
+def detector_here(fleet: Fleet, publish: Publish, *, stall_seconds: float) -> FaustDetector:
+    return FaustDetector(
+        bootstrap=fleet.bootstrap,
+        security=PLAINTEXT,
+        data_dir=fleet.data_dir / "faust",
+        event_log=fleet.log,
+        publish=publish,
+        clock=SystemClock(),
+        tally=Tally(CollectorRegistry()),
+        topic=fleet.attempts,
+        group=fleet.group,
+        stall_seconds=stall_seconds,
+    )
+
+
+async def test_lag_without_progress_ends_the_detector_with_what_it_is_behind_by(fleet: Fleet) -> None:
+    async def never_acknowledged(_alerts: Sequence[Alert]) -> None:
+        await asyncio.Event().wait()
+
+    await fleet.send(1, [record([attempt(n, n) for n in range(5)], number=1, offset=0, partition=1)])
+    detector = detector_here(fleet, never_acknowledged, stall_seconds=6)
+    with pytest.raises(DetectorStalled, match="no progress for 6 s: partition 1 at 0 of 1"):
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await detector.run()
+
+
+async def test_a_detector_with_nothing_to_read_is_not_taken_for_a_stalled_one(fleet: Fleet) -> None:
+    """The second starts behind nothing: what the topic holds was read by the first."""
+    said = list[str]()
+
+    async def publish(alerts: Sequence[Alert]) -> None:
+        said.extend(alert.id for alert in alerts)
+
+    await fleet.send(1, [record([attempt(n, n) for n in range(5)], number=1, offset=0, partition=1)])
+    first = asyncio.create_task(detector_here(fleet, publish, stall_seconds=60).run())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not said:  # noqa: ASYNC110 - asked, as a probe does
+            await asyncio.sleep(0.02)
+    first.cancel()
+    await asyncio.wait([first])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(14):
+            await detector_here(fleet, publish, stall_seconds=6).run()
+    assert len(set(said)) == 1
 
 
 def _holds(count: int, ids: set[str]) -> bool:
