@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
 from keyledger.contracts.ports import Clock, Randomness
@@ -11,7 +12,7 @@ from keyledger.eventlog.port import EventLog
 from keyledger.projections.port import ReadModelUnavailable
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.projections.sql import open_engine
-from keyledger.runtime.settings import Settings
+from keyledger.runtime.settings import InvalidSettings, Settings
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.web.cursors import Cursors
@@ -102,9 +103,11 @@ def build(
     """Return the service; nothing is connected before ``run``.
 
     ``owns_node``: its ``run`` runs the node; else whoever shares the node does.
+
+    Raises:
+        InvalidSettings: the database's URL is none.
     """
-    url = settings.directory_url
-    store = DirectoryStore(open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA))
+    store = DirectoryStore(_engine(settings.directory_url))
     runner = ProjectionRunner(KeyDirectory(), store, event_log, clock=clock)
     register(registry, runner)
     app = create_api(
@@ -117,3 +120,10 @@ def build(
         randomness=randomness,
     )
     return DirectoryService(app, store=store, runner=runner, node=node, owns_node=owns_node, clock=clock)
+
+
+def _engine(url: str) -> AsyncEngine:
+    try:
+        return open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA)
+    except ValueError as error:
+        raise InvalidSettings(f"KEYLEDGER_DIRECTORY_DATABASE_URL: {error}") from None

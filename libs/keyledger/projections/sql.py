@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateSchema
@@ -75,10 +75,21 @@ def open_engine(url: str, *, schema: str | None = None, pool_size: int = 5) -> A
     """Return an engine for ``postgresql://...`` or ``sqlite:///path``; nothing is connected yet.
 
     ``schema`` is where Postgres keeps the tables; SQLite has one file per read model instead.
+
+    Raises:
+        ValueError: it is neither; the URL is not repeated, since it may hold a password.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = URL.create("unreadable")
+    if parsed.drivername not in ("sqlite", "postgresql"):
+        raise ValueError("a read model is postgresql://user:password@host:port/database or sqlite:///path/file.db")
+    if parsed.drivername == "sqlite":
         return _sqlite(parsed.set(drivername="sqlite+aiosqlite"), pool_size)
+    ssl = parsed.query.get("sslmode")  # libpq's word, which the ledger's URL may hold as well; asyncpg's is "ssl"
+    if ssl is not None:
+        parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": ssl})
     engine = create_async_engine(
         parsed.set(drivername="postgresql+asyncpg"),
         hide_parameters=True,

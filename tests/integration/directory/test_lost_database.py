@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from keyledger.contracts.topics import LEDGER
-from keyledger.projections.port import ReadModelUnavailable
+from keyledger.projections.port import Checkpoint, ReadModelUnavailable
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.projections.sql import open_engine
 from keyledger.runtime.clock import SystemClock
@@ -39,6 +39,24 @@ async def test_a_file_that_cannot_be_opened_is_unavailable() -> None:
     # aiosqlite's thread ends by itself after a failed connect, but speaks to the loop once more before it does.
     for thread in set(threading.enumerate()) - before:
         await asyncio.to_thread(thread.join, DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://me:secret@host/db", "me:secret@host", "", "postgresql+psycopg://a:secret@b/c"]
+)
+def test_an_address_of_no_database_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="postgresql://") as refused:
+        open_engine(url)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("query", ["", "?sslmode=prefer"])
+async def test_an_address_of_the_ledger_serves_a_read_model_too(postgres_database: str, query: str) -> None:
+    store = store_at(postgres_database + query)
+    await store.prepare()
+    assert await store.checkpoint() == Checkpoint()
+    await store.close()
 
 
 @pytest.mark.postgres
