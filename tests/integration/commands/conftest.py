@@ -42,7 +42,13 @@ async def memory(clock: Clock) -> Ledger:
     return MemoryLedger(MemoryStore(), clock=clock)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run on the ledgers that a module names in ``LEDGERS``; on memory alone where the ledger makes no difference."""
+    if "ledger" in metafunc.fixturenames:
+        metafunc.parametrize("ledger", getattr(metafunc.module, "LEDGERS", ["memory"]), indirect=True)
+
+
+@pytest.fixture
 async def ledger(
     request: pytest.FixtureRequest, empty_ledger: Path, tmp_path: Path, clock: SetClock
 ) -> AsyncIterator[Ledger]:

@@ -17,6 +17,8 @@ from keyledger_commands.bootstrap import bootstrap
 from keyledger_commands.build import build
 from tests.integration.commands.world import PEPPERS, SetClock
 
+LEDGERS = ["memory", "sqlite"]
+
 
 class GoneLog(MemoryLog):
     """A broker that nobody can reach."""

@@ -7,6 +7,8 @@ import pytest
 from keyledger.eventstore.port import Append
 from tests.integration.commands.world import World, pointers, problem_of
 
+LEDGERS = ["memory", "sqlite"]
+
 ONCE = {"Idempotency-Key": "once"}
 
 

@@ -19,6 +19,8 @@ from keyledger_commands.bootstrap import bootstrap, first_id
 from tests.integration.commands.watched import Watched
 from tests.integration.commands.world import PEPPERS, SetClock, World, served
 
+LEDGERS = ["memory", "sqlite"]
+
 STEPS = 7
 """Appends of a first start: an organization, four roles, a user, a key."""
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.integration.commands.world import World
 
+LEDGERS = ["memory", "sqlite"]
+
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/merge-patch+json"])
 async def test_what_is_absent_stays(world: World, content_type: str) -> None:

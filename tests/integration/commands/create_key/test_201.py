@@ -8,6 +8,8 @@ import pytest
 from keyledger.verification.token import parse
 from tests.integration.commands.world import World
 
+LEDGERS = ["memory", "sqlite"]
+
 
 async def test_only_a_name_is_needed(world: World) -> None:
     made = (await world.send("POST", "/v1/api-keys", json={"name": "laptop"})).json()

@@ -7,6 +7,8 @@ from keyledger.domain.events import RoleDefined
 from keyledger.eventstore.port import Append
 from tests.integration.commands.world import World, problem_of
 
+LEDGERS = ["memory", "sqlite"]
+
 
 def redefined(world: World) -> RoleDefined:
     return RoleDefined(

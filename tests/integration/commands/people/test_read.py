@@ -5,6 +5,8 @@ import pytest
 from keyledger.web.positions import PositionTokens, position_tokens
 from tests.integration.commands.world import PEPPERS, World, alike, problem_of
 
+LEDGERS = ["memory", "sqlite"]
+
 PLACES = {"/v1/users": "user", "/v1/teams": "team", "/v1/service-accounts": "service"}
 
 

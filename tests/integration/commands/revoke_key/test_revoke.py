@@ -4,6 +4,8 @@ import pytest
 
 from tests.integration.commands.world import UNKNOWN_KEY, World, alike, problem_of
 
+LEDGERS = ["memory", "sqlite"]
+
 
 async def test_204_and_the_key_is_dead(world: World) -> None:
     made = await world.created()

@@ -6,6 +6,8 @@ import pytest
 
 from tests.integration.commands.world import World
 
+LEDGERS = ["memory", "sqlite"]
+
 
 async def test_the_id_stays_and_the_old_secret_is_dead(world: World) -> None:
     made = await world.created(environment="staging")
