@@ -19,7 +19,8 @@ READY_SECONDS = 90.0
 PROGRAM = str(Path(sys.executable).parent / "keyledger")
 
 
-def _environment(data_dir: Path, port: int) -> dict[str, str]:
+def environment(data_dir: Path, port: int) -> dict[str, str]:
+    """Return this process's environment with a Keyledger's settings in the place of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KEYLEDGER_")}
     return {**kept, "KEYLEDGER_DATA_DIR": str(data_dir), "KEYLEDGER_PORT": str(port)}
 
@@ -45,14 +46,15 @@ class Embedded:
     def __init__(self, data_dir: Path) -> None:
         port = free_port()
         self.data_dir, self.origin = data_dir, f"http://127.0.0.1:{port}"
-        self._environment = _environment(data_dir, port)
-        self._log = (data_dir.parent / "serve.log").open("ab")
+        self._environment = environment(data_dir, port)
+        self._log = data_dir.parent / "serve.log"
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [PROGRAM, "serve"], env=self._environment, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL
-        )
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [PROGRAM, "serve"], env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
         wait_until_ready(self.origin, process)
         return process
 
@@ -73,7 +75,6 @@ class Embedded:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(30)
-        self._log.close()
 
 
 class Distributed:
@@ -82,7 +83,7 @@ class Distributed:
     def __init__(self, data_dir: Path) -> None:
         port = free_port()
         self.data_dir, self.origin = data_dir, f"http://127.0.0.1:{port}"
-        self._environment = _environment(data_dir, port)
+        self._environment = environment(data_dir, port)
         self._run("up")
 
     @property

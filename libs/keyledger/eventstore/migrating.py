@@ -6,10 +6,12 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from keyledger.eventstore import migrations
+from keyledger.eventstore.port import LedgerUnavailable
 
 _MIGRATION_LOCK = 0x6B65_796C_6564_6772
 """An advisory lock of Postgres ("keyledgr"): two processes that start at once migrate one after the other."""
@@ -23,7 +25,7 @@ async def migrate(url: str) -> None:
 
     Raises:
         ValueError: the URL is of another kind.
-        sqlalchemy.exc.SQLAlchemyError, OSError: the database could not be reached or refused.
+        LedgerUnavailable: the database could not be reached, or refused.
     """
     engine = _engine(url)
     try:
@@ -31,6 +33,9 @@ async def migrate(url: str) -> None:
             if engine.dialect.name == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             await connection.run_sync(_upgrade)
+    except (SQLAlchemyError, OSError) as error:
+        # The driver's own words, without the statement or the URL that SQLAlchemy adds.
+        raise LedgerUnavailable(f"the ledger's database: {getattr(error, 'orig', None) or error}") from error
     finally:
         await engine.dispose()
 

@@ -98,6 +98,13 @@ class Settings(BaseModel):
     def _url(self, configured: SecretStr | None, file_name: str) -> str:
         return configured.get_secret_value() if configured else f"sqlite:///{self.data_dir / file_name}"
 
+    @field_validator("database_url", "directory_database_url", "alerts_database_url")
+    @classmethod
+    def _known_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "sqlite:///")):
+            raise ValueError("a database is postgresql://user:password@host/name or sqlite:///path")
+        return url
+
     @field_validator("verifier_organizations", "verifier_environments", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -124,7 +131,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise InvalidSettings(f"{name}: {first['msg']}") from None
+        raise InvalidSettings(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _is_known(name: str) -> bool:

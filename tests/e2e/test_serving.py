@@ -1,0 +1,154 @@
+"""``keyledger serve`` as a process: how it starts, how it refuses to, and how it stops."""
+
+import contextlib
+import os
+import pty
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from infra.local.ports import free_port
+from tests.e2e.profiles import PROGRAM, Embedded, environment, running, wait_until_ready
+
+pytestmark = pytest.mark.xdist_group("e2e")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Embedded]:
+    with running(Embedded, tmp_path) as started:
+        yield started
+
+
+def _refused(settings: Mapping[str, str], folder: Path) -> str:
+    """Return what a start that must fail says."""
+    done = subprocess.run(
+        [PROGRAM, "serve"],
+        env={**environment(folder, free_port()), **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"KEYLEDGER_PORT": "eighty"}, "KEYLEDGER_PORT"),
+        ({"KEYLEDGER_PROT": "8700"}, "KEYLEDGER_PROT"),
+        ({"KEYLEDGER_PEPPER": "hunter2-hunter2"}, "KEYLEDGER_PEPPER"),
+        ({"KEYLEDGER_PEPPER_FILE": "/nowhere/pepper"}, "KEYLEDGER_PEPPER_FILE"),
+        ({"KEYLEDGER_DATABASE_URL": "mysql://root:hunter2@localhost/x"}, "KEYLEDGER_DATABASE_URL"),
+        ({"KEYLEDGER_DATABASE_URL": "postgresql://keyledger:hunter2@127.0.0.1:1/x"}, "the ledger's database"),
+        ({"KEYLEDGER_KAFKA_BOOTSTRAP": "user:hunter2@host:9092"}, "KEYLEDGER_KAFKA_BOOTSTRAP"),
+    ],
+)
+def test_a_wrong_setting_refuses_to_start_with_one_line_that_names_it(
+    settings: Mapping[str, str], named: str, tmp_path: Path
+) -> None:
+    said = _refused(settings, tmp_path)
+    assert said.count("\n") == 1
+    assert named in said
+    assert "hunter2" not in said
+
+
+def test_a_port_that_is_taken_refuses_to_start_with_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        said = _refused({"KEYLEDGER_PORT": str(taken.getsockname()[1])}, tmp_path)
+    assert said.count("\n") == 1
+    assert "KEYLEDGER_PORT" in said
+
+
+def test_the_root_key_is_for_its_owner_alone_and_never_in_what_is_printed(fresh: Embedded) -> None:
+    assert (fresh.data_dir / "root.key").stat().st_mode & 0o777 == 0o600
+    printed = (fresh.data_dir.parent / "serve.log").read_text(encoding="utf-8")
+    assert str(fresh.data_dir / "root.key") in printed
+    assert fresh.root_key() not in printed
+
+
+def test_the_first_start_shows_the_root_key_on_a_terminal(tmp_path: Path) -> None:
+    port = free_port()
+    here, there = pty.openpty()
+    settings = {**environment(tmp_path / "data", port), "COLUMNS": "200"}
+    process = subprocess.Popen([PROGRAM, "serve"], env=settings, stdout=there, stderr=subprocess.DEVNULL)
+    os.close(there)
+    try:
+        wait_until_ready(f"http://127.0.0.1:{port}", process)
+        printed = b""
+        while b"api-keys -H" not in printed:
+            printed += os.read(here, 65536)
+        assert (tmp_path / "data" / "root.key").read_bytes().strip() in printed
+    finally:
+        process.kill()
+        process.wait(30)
+        os.close(here)
+
+
+def test_a_stop_fails_readiness_first_and_finishes_requests(fresh: Embedded) -> None:
+    """A request that waits (for a position that comes late) is answered, though the stop came in between."""
+    root = {"Authorization": f"Bearer {fresh.root_key()}"}
+    answered: list[int] = []
+    with socket.create_connection(("127.0.0.1", int(fresh.origin.rpartition(":")[2]))) as slow:
+        body = b'{"name": "slow"}'
+        head = f"POST /v1/api-keys HTTP/1.1\r\nHost: x\r\nAuthorization: {root['Authorization']}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        slow.sendall(head.encode() + body[:5])
+        fresh.process.send_signal(signal.SIGTERM)
+        assert _readiness_fails(fresh.origin)
+        slow.sendall(body[5:])
+        answered.append(int(slow.recv(65536).split()[1]))
+    assert answered == [201]
+    assert fresh.process.wait(30) == 0
+
+
+def _readiness_fails(origin: str) -> bool:
+    deadline = time.monotonic() + 10
+    with httpx2.Client(timeout=2) as client:
+        while time.monotonic() < deadline:
+            if client.get(f"{origin}/readyz").status_code == 503:
+                return True
+    return False
+
+
+def test_a_kill_loses_no_write_that_was_answered(fresh: Embedded) -> None:
+    root = {"Authorization": f"Bearer {fresh.root_key()}"}
+    answered: list[str] = []
+
+    def write() -> None:
+        with contextlib.suppress(httpx2.TransportError), httpx2.Client(base_url=fresh.origin, headers=root) as client:
+            while True:
+                answer = client.post("/v1/api-keys", json={"name": "written"})
+                if answer.status_code == 201:
+                    answered.append(answer.json()["id"])
+
+    writers = [threading.Thread(target=write) for _ in range(8)]
+    for writer in writers:
+        writer.start()
+    while len(answered) < 200:
+        assert any(writer.is_alive() for writer in writers)
+    fresh.kill_and_start()
+    for writer in writers:
+        writer.join()
+    with httpx2.Client(base_url=fresh.origin, headers=root) as client:
+        found = {key: client.get(f"/v1/api-keys/{key}").status_code for key in answered}
+    assert set(found.values()) == {200}
+
+
+def test_the_origin_answers_unknown_paths_and_methods_as_problems(embedded: Embedded) -> None:
+    with httpx2.Client(base_url=embedded.origin) as client:
+        unknown, wrong = client.get("/v1/nothing"), client.put("/v1/api-keys")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not-found")
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method-not-allowed")
+    assert wrong.headers["Allow"] == "GET, HEAD, POST"
