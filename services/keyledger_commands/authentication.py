@@ -98,7 +98,8 @@ class LedgerAuthentication:
         token = parse(sent)
         if token is None:
             return unknown
-        key = key_of((await load(self._ledger, [token.key_id]))[token.key_id])
+        stream = (await load(self._ledger, [token.key_id]))[token.key_id]
+        key = key_of(stream)
         now = moment(self._clock.now())
         secret = self._matching_secret(key, token, now)
         known = _as_last_seen(key)
@@ -106,7 +107,7 @@ class LedgerAuthentication:
             return unknown
         if secret is None or token.environment != known.environment:
             return _Judgement(code="invalid-credential", key=known)
-        return await self._judge_holder(key, known, secret, permission, now)
+        return await self._judge_holder(key, known, secret, permission, now, version=stream.version)
 
     def _matching_secret(self, key: Key, token: Token, now: datetime) -> LiveSecret | None:
         """Return the live secret that was sent. A key that is not there costs one comparison too."""
@@ -124,10 +125,10 @@ class LedgerAuthentication:
         return matching
 
     async def _judge_holder(
-        self, key: Key, known: Active, live: LiveSecret, permission: str, now: datetime
+        self, key: Key, known: Active, live: LiveSecret, permission: str, now: datetime, *, version: int
     ) -> _Judgement:
         """Judge a request whose secret is right: its holder may know what is wrong."""
-        principal = await self._principal(known)
+        principal = await self._principal(known, version)
         code: Code = "valid"
         if principal is None:  # its owner or organization is not there: it can do nothing, for whoever holds it
             code = "invalid-credential"
@@ -144,8 +145,11 @@ class LedgerAuthentication:
             principal=principal if code == "valid" else None,
         )
 
-    async def _principal(self, key: Active) -> Principal | None:
-        """Return who the key speaks for and what it may do now; None where its owner or organization is missing."""
+    async def _principal(self, key: Active, version: int) -> Principal | None:
+        """Return who the key speaks for and what it may do now; None where its owner or organization is missing.
+
+        ``version``: that of the key's stream.
+        """
         own = () if key.role is None else (role_stream(key.organization_id, key.role),)
         loaded = await load(self._ledger, [key.owner_id, key.organization_id, *own])
         owner, organization = owner_of(loaded[key.owner_id]), organization_of(loaded[key.organization_id])
@@ -175,6 +179,7 @@ class LedgerAuthentication:
                     for layer in layers or [()]  # no layers at all would agree to everything
                 )
             ),
+            rests_on={key.key_id: version, **{name: stream.version for name, stream in loaded.items()}},
         )
 
     def _tell(self, request: Request, permission: str, judged: _Judgement) -> None:

@@ -23,7 +23,7 @@ from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.bodies import MERGE_PATCH, ChangeKeyBody, CreateKeyBody, RotateKeyBody, described, read_body
 from keyledger_commands.issuing import Issued, Issuer
 from keyledger_commands.key_decisions import KeyDecisions, owner_id_for
-from keyledger_commands.routing import WRITE_PROBLEMS, Routes, principal_of
+from keyledger_commands.routing import WRITE_PROBLEMS, Routes
 from keyledger_commands.views import IssuedKey, key_fields
 from keyledger_commands.writing import Call, Decide, Writes, Written
 
@@ -80,7 +80,7 @@ class KeysApi:
     async def create(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Make a key. The answer holds its token, which is shown this once."""
         call = await self._open(request, idempotency_key, 201)
-        caller, organization_id = call.principal, call.principal.organization_id
+        organization_id = call.principal.organization_id
         key_id = self._randomness.resource_id("key")
         issued: list[Issued] = []
 
@@ -91,7 +91,7 @@ class KeysApi:
                 organization_id=organization_id,
                 key_id=key_id,
                 type=body.type,
-                owner_id=owner_id_for(body, caller),
+                owner_id=owner_id_for(body, call.principal),
                 name=body.name,
                 description=body.description,
                 role=body.role,
@@ -100,7 +100,7 @@ class KeysApi:
                 secret=issued[0].secret,
                 at=moment(self._clock.now()),
             )
-            return lambda: self._decisions.creation(caller, command)
+            return lambda caller: self._decisions.creation(caller, command)
 
         written = await self._writes.carry_out(call, 201, prepare)
         location = {"Location": f"{_KEYS}/{written.stream.facts[0].header.stream}"}
@@ -124,8 +124,8 @@ class KeysApi:
                 expires_at=body.expires_at if "expires_at" in given else UNSET,
             )
             roles = [] if command.role is UNSET else [command.role]
-            return lambda: self._decisions.on_living(
-                call.principal, key_id, lambda _: command, if_match, also_roles=roles
+            return lambda caller: self._decisions.on_living(
+                caller, key_id, lambda _: command, if_match, also_roles=roles
             )
 
         written = await self._writes.carry_out(call, 200, prepare)
@@ -147,7 +147,7 @@ class KeysApi:
                     issued.append(self._issuer.issue(key.organization_id, key_id, key.environment))
                 return RotateKey(key_id, issued[0].secret)
 
-            return lambda: self._decisions.on_living(call.principal, key_id, command, if_match)
+            return lambda caller: self._decisions.on_living(caller, key_id, command, if_match)
 
         return self._answer_issued(await self._writes.carry_out(call, 200, prepare), issued)
 
@@ -158,14 +158,13 @@ class KeysApi:
         call = await self._open(request, idempotency_key, 204)
 
         async def prepare() -> Decide:
-            return lambda: self._decisions.revocation(call.principal, key_id, if_match)
+            return lambda caller: self._decisions.revocation(caller, key_id, if_match)
 
         return answer(await self._writes.carry_out(call, 204, prepare), self._positions)
 
     async def _open(self, request: Request, idempotency_key: str | None, status: int) -> Call:
         return await self._writes.open(
             request,
-            principal_of(request),
             source=self._authentication.source(request),
             idempotency_key=idempotency_key,
             status=status,

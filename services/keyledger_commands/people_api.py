@@ -170,15 +170,14 @@ class PeopleApi:
         creation: Callable[[Body, str, str], _Creation],
         idempotency_key: str | None,
     ) -> Response:
-        caller = principal_of(request)
         source = self._authentication.source(request)
-        call = await self._writes.open(request, caller, source=source, idempotency_key=idempotency_key, status=201)
+        call = await self._writes.open(request, source=source, idempotency_key=idempotency_key, status=201)
         owner_id = self._randomness.resource_id(kind)
         created: list[_Creation] = []
 
         async def prepare() -> Decide:
-            created.append(creation(await read_body(request, form), caller.organization_id, owner_id))
-            return lambda: self._decide(caller, owner_id, created[0])
+            created.append(creation(await read_body(request, form), call.principal.organization_id, owner_id))
+            return lambda caller: self._decide(caller, owner_id, created[0])
 
         written = await self._writes.carry_out(call, 201, prepare)
         profile = created[0].profile if created else await self._profile(written.stream)

@@ -1,6 +1,7 @@
 """How a route of the table gets into the application: authenticated before all else, and documented."""
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request, Security
@@ -87,13 +88,24 @@ class Routes:
         """Return the dependency that runs first, so that a stranger learns nothing of what else is wrong."""
 
         async def authenticate(request: Request) -> None:
-            request.state.principal = await self._authenticate(request, permission)
+            request.state.authenticate = partial(self._authenticate, request, permission)
+            request.state.principal = await request.state.authenticate()
 
         return authenticate
 
 
 class _Json(JSONResponse):
     """For the document alone, which describes no other class of answers by its model; endpoints make their own."""
+
+
+async def principal_again(request: Request) -> Principal:
+    """Return the caller as the ledger has it now, after something else has changed.
+
+    Raises:
+        Problem: the caller was revoked meanwhile, or may not do this any more.
+    """
+    request.state.principal = await request.state.authenticate()
+    return principal_of(request)
 
 
 def principal_of(request: Request) -> Principal:

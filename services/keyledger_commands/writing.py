@@ -1,6 +1,7 @@
 """How every write is carried out: replay or decide, append under guards, and decide again when somebody was faster."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from fastapi import Request
@@ -22,6 +23,7 @@ from keyledger.eventstore.port import (
 from keyledger.web.idempotency import InFlight, claim_for
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
+from keyledger_commands.routing import principal_again, principal_of
 from keyledger_commands.streams import Stream, load
 
 ATTEMPTS: Final = 5
@@ -32,6 +34,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """A management request that may be carried out: who sends it, from where, and how it is found again."""
 
     principal: Principal
+    again: Callable[[], Awaitable[Principal]]
+    """Judges the caller anew."""
     request_id: str
     traceparent: str | None
     source: str
@@ -62,8 +66,8 @@ class Written(Struct, frozen=True, kw_only=True):
         return self.stream.version
 
 
-Decide = Callable[[], Awaitable[Decision]]
-"""Loads and decides; called again after a conflict."""
+Decide = Callable[[Principal], Awaitable[Decision]]
+"""Loads and decides for a caller; called again after a conflict."""
 
 
 class Writes:
@@ -73,12 +77,12 @@ class Writes:
         self._ledger, self._randomness = ledger, randomness
         self._in_flight = InFlight()
 
-    async def open(
-        self, request: Request, principal: Principal, *, source: str, idempotency_key: str | None, status: int
-    ) -> Call:
+    async def open(self, request: Request, *, source: str, idempotency_key: str | None, status: int) -> Call:
         """Return the call that a request makes; ``status`` is what it is answered if it is carried out."""
+        principal = principal_of(request)
         return Call(
             principal=principal,
+            again=partial(principal_again, request),
             request_id=request.scope["keyledger.request_id"],
             traceparent=request.scope["keyledger.traceparent"],
             source=source,
@@ -97,31 +101,34 @@ class Writes:
             replay = None if call.claim is None else await self._ledger.find_replay(call.claim)
             if replay is not None:
                 return await self._replayed(replay)
-            decide = await prepare()
+            decide, caller = await prepare(), call.principal
             for _ in range(ATTEMPTS):
-                decision = await decide()
-                append = self._append(call, decision)
+                decision = await decide(caller)
+                append = self._append(call, caller, decision)
                 try:
                     outcome = await self._ledger.append(append)
                 except VersionConflict:
+                    caller = await call.again()  # what has changed may be the caller's own right
                     continue
                 if isinstance(outcome, Replayed):  # another process carried it out since we asked
                     return await self._replayed(outcome)
                 return _written(status, decision, append, outcome)
             raise Problem("conflict", "others keep changing it; try again", headers={"Retry-After": "1"})
 
-    def _append(self, call: Call, decision: Decision) -> Append:
+    def _append(self, call: Call, caller: Principal, decision: Decision) -> Append:
+        # The caller's right is guarded too: who was revoked a moment ago must not write a moment later.
+        guards = {**decision.guards, **caller.rests_on}
         events: tuple[EncodedEvent, ...] = tuple(encode(event) for event in decision.events)
         return Append(
             append_id=self._randomness.token_hex(16),
-            organization_id=call.principal.organization_id,
+            organization_id=caller.organization_id,
             stream=decision.stream,
             expected_version=decision.before.version,
             events=events,
             request_id=call.request_id,
-            guards={stream: version for stream, version in decision.guards.items() if stream != decision.stream},
-            actor_user=call.principal.user_id,
-            actor_key=call.principal.key_id,
+            guards={stream: version for stream, version in guards.items() if stream != decision.stream},
+            actor_user=caller.user_id,
+            actor_key=caller.key_id,
             traceparent=call.traceparent,
             source_address=call.source or None,
             profile=decision.profile,

@@ -1,6 +1,6 @@
 """Who is asking: the key that a management request was sent with, and what it may do."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from fastapi import Request
 from msgspec import Struct
@@ -11,7 +11,11 @@ from keyledger.web.problems import Problem
 
 
 class Principal(Struct, frozen=True, kw_only=True):
-    """An authenticated caller. ``operator``: of the operator's own organization."""
+    """An authenticated caller. ``operator``: of the operator's own organization.
+
+    ``rests_on``: the versions of the ledger's streams that this was judged on, for a write to guard; empty where a read
+    model judged.
+    """
 
     organization_id: str
     operator: bool
@@ -19,6 +23,7 @@ class Principal(Struct, frozen=True, kw_only=True):
     owner_type: OwnerType
     owner_id: str
     authority: Authority
+    rests_on: Mapping[str, int] = {}
 
     @property
     def user_id(self) -> str | None:

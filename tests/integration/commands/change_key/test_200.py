@@ -64,9 +64,7 @@ async def test_a_change_rests_on_the_roles_before_and_after(world: World) -> Non
     made = await world.created(role="viewer")
     await world.send("PATCH", f"/v1/api-keys/{made['id']}", json={"role": "developer"})
     organization = world.organization_id
-    assert world.ledger.appends[-1].guards == {
-        organization: 1,
-        made["owner"]["id"]: 1,
-        f"{organization}/role/viewer": 1,
-        f"{organization}/role/developer": 1,
-    }
+    guards = world.ledger.appends[-1].guards
+    assert {organization, made["owner"]["id"], f"{organization}/role/viewer", f"{organization}/role/developer"} <= set(
+        guards
+    )

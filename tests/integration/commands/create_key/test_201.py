@@ -1,7 +1,6 @@
 """``POST /v1/api-keys``: what is made."""
 
 import re
-from typing import Any
 
 import pytest
 
@@ -103,11 +102,18 @@ async def test_nothing_that_is_kept_holds_the_secret(world: World) -> None:
         assert secret not in entry.data
 
 
-async def test_a_creation_rests_on_its_owner_roles_and_organization(world: World) -> None:
+async def test_a_creation_rests_on_its_owner_roles_and_organization_and_on_who_asks(world: World) -> None:
     owner_id = await world.user("developer")
-    await world.created(owner_id=owner_id, role=None)
-    guards: dict[str, Any] = dict(world.ledger.appends[-1].guards)
-    assert guards == {world.organization_id: 1, owner_id: 1, f"{world.organization_id}/role/developer": 1}
+    made = await world.created(owner_id=owner_id, role=None)
+    asking = made["created_by"]
+    assert world.ledger.appends[-1].guards == {
+        world.organization_id: 1,
+        owner_id: 1,
+        f"{world.organization_id}/role/developer": 1,
+        asking["user"]: 1,
+        asking["key"]: 1,
+        f"{world.organization_id}/role/administrator": 1,
+    }
 
 
 async def test_a_key_of_a_service_account_can_create_for_others(world: World) -> None:
