@@ -65,6 +65,7 @@ async def latency(profile: Profile) -> None:
     """Append at a steady pace, the relay in a process of its own; from the answered append to the record read."""
     apart = Profile(profile.ledger_url, profile.log_url, f"paced-{uuid.uuid4().hex[:4]}.")
     async with apart.opened() as (ledger, log):
+        await append_keys(ledger, 1, prefix="w")  # by it one sees that the relay is up
         head = (await ledger.head()).position
         async with contextlib.AsyncExitStack() as relay:
             if profile.log_url.startswith("kafka"):
