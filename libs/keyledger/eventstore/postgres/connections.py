@@ -48,7 +48,7 @@ async def open_pool(url: str) -> Pool:
     with failures_told():
         return await asyncpg.create_pool(
             url,
-            min_size=1,
+            min_size=0,  # a pool that keeps some open shouts tracebacks into the log while the server is away
             max_size=READERS,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
