@@ -3,13 +3,13 @@
 import asyncio
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
-from keyledger.contracts.ports import Clock, Randomness
+from keyledger.contracts.ports import Clock
 from keyledger.eventlog.port import EventLog
 from keyledger.projections.sql import open_engine
+from keyledger.runtime.process import Process
 from keyledger.runtime.settings import Settings
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
@@ -83,33 +83,30 @@ class AnomaliesService:
 
 
 def build(
+    process: Process,
     event_log: EventLog,
     node: VerifierNode,
     *,
     peppers: Peppers,
-    settings: Settings,
-    clock: Clock,
-    randomness: Randomness,
-    registry: CollectorRegistry,
     owns_node: bool,
 ) -> AnomaliesService:
     """Return the service; nothing is connected before ``run``.
 
     ``owns_node``: its ``run`` runs the node; else whoever shares the node does.
     """
-    url = settings.alerts_url
+    url = process.settings.alerts_url
     engine = open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA)
-    alerts, publisher, tally = AlertStore(engine), AlertPublisher(event_log), Tally(registry)
+    alerts, publisher, tally = AlertStore(engine), AlertPublisher(event_log), Tally(process.registry)
     app = create_api(
         alerts,
-        VerifierAuthentication(node, clock=clock, trusted_proxies=settings.trusted_proxies),
+        VerifierAuthentication(node, clock=process.clock, trusted_proxies=process.settings.trusted_proxies),
         cursors=Cursors(peppers.derived("keyledger alerts cursors")),
-        randomness=randomness,
+        randomness=process.randomness,
     )
     return AnomaliesService(
         app,
-        detector=_detector(event_log, engine, publisher, settings=settings, clock=clock, tally=tally),
-        projector=AlertProjector(event_log, alerts, clock=clock),
+        detector=_detector(event_log, engine, publisher, settings=process.settings, clock=process.clock, tally=tally),
+        projector=AlertProjector(event_log, alerts, clock=process.clock),
         publisher=publisher,
         node=node,
         owns_node=owns_node,

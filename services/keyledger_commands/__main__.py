@@ -25,13 +25,10 @@ async def commands(process: Process) -> int:
         await bootstrap(ledger, peppers, randomness, clock, settings.data_dir)
         sink = AuthEventSink(event_log, node=settings.node, boot=randomness.token_hex(_BOOT_BYTES), clock=clock)
         service = build(
+            process,
             ledger,
             sink,
             peppers=peppers,
-            settings=settings,
-            clock=clock,
-            randomness=randomness,
-            registry=process.registry,
             owns_sink=True,
         )
         return await serve(service, settings, registry=process.registry)

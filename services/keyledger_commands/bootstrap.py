@@ -1,12 +1,14 @@
 """The first start: an organization, its roles, an administrator and the root key, in a file that nobody else can read.
 
-Every id is derived from the ledger's own: whoever starts, however often, and whoever else starts at the same time, aims
-at the same streams, and the ledger lets each be begun once. So a start that was killed anywhere is simply gone on with.
-The file is written before the key: the key then gets the secret that stands there.
+Every id is derived: whoever starts, however often, and whoever else starts at the same time, aims at the same streams,
+and the ledger lets each be begun once. So a start that was killed anywhere is simply gone on with. The file is written
+before the key: the key then gets the secret that stands there. The root key's id follows from the master and not from
+the ledger: so a second ledger under the same data folder (``make run`` beside ``make cluster``) is opened by that file.
 """
 
 import hmac
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,7 @@ from keyledger.domain.events import Event, KeyCreated, KeyRotated, Secret
 from keyledger.domain.identifiers import Kind, resource_id
 from keyledger.domain.keys import Absent, CreateKey, decide
 from keyledger.domain.organizations import FoundOrganization, seed
-from keyledger.eventstore.port import Append, Ledger, Profile, VersionConflict
+from keyledger.eventstore.port import Append, CheckpointMoved, Ledger, Profile, VersionConflict
 from keyledger.runtime.masters import write_once
 from keyledger.runtime.settings import InvalidSettings
 from keyledger.verification.peppers import Peppers, digest
@@ -33,20 +35,27 @@ ORGANIZATION_NAME: Final = "Keyledger"
 ADMINISTRATOR_NAME: Final = "Administrator"
 KEY_NAME: Final = "root key"
 _REQUEST_ID: Final = "bootstrap"
+_DONE: Final = "bootstrap"
+"""The ledger's checkpoint that is 1 once the root key was made."""
 
 log = structlog.get_logger(__name__)
 
 
-def first_id(kind: Kind, store_id: str) -> str:
-    """Return the id of the first thing of a kind in a ledger: a UUIDv7 of the year 1970, so it sorts before all others.
+def first_id(kind: Kind, seed_hex: str) -> str:
+    """Return the id of the first thing of a kind, as the seed says: a UUIDv7 of the year 1970, so that it sorts first.
 
     It is no secret, and need not be: what nobody can guess is the root key's secret.
     """
-    number = int.from_bytes(sha256(f"keyledger first {kind} of {store_id}".encode()).digest()[:16])
+    number = int.from_bytes(sha256(f"keyledger first {kind} of {seed_hex}".encode()).digest()[:16])
     number &= (1 << 80) - 1  # 48 bits of time: zero
     number = number & ~(0xF << 76) | 0x7 << 76  # version
     number = number & ~(0x3 << 62) | 0x2 << 62  # variant
     return resource_id(kind, number)
+
+
+def root_key_id(peppers: Peppers) -> str:
+    """Return the id of the root key of every ledger under these masters."""
+    return first_id("key", peppers.derived("keyledger root key id").hex())
 
 
 async def bootstrap(
@@ -57,7 +66,7 @@ async def bootstrap(
     A ledger that has its root key is left alone: the file may have been moved to a safe place.
 
     Raises:
-        InvalidSettings: ``root.key`` in the data folder belongs to another ledger.
+        InvalidSettings: ``root.key`` in the data folder is another key's.
         LedgerError
     """
     return await _Bootstrap(ledger, peppers, randomness, clock, data_dir / FILE_NAME).complete()
@@ -72,23 +81,36 @@ class _Bootstrap:
         self._file = file
         self._organization_id = first_id("org", ledger.store_id)
         self._user_id = first_id("user", ledger.store_id)
-        self._key_id = first_id("key", ledger.store_id)
+        self._key_id = root_key_id(peppers)
 
     async def complete(self) -> Path | None:
         root = (await load(self._ledger, [self._key_id]))[self._key_id]
         if root.version:
-            self._drop_loser(root)
+            await self._remember()
+            self._warn_of_another(root)
+            return None
+        if await self._ledger.checkpoint(_DONE):  # under a master that is not the first one any more
             return None
         await self._seed()
         # The file comes before the key: a key whose secret was lost with this process would be a door for nobody.
-        write_once(self._file, self._issuer.mint("dev", self._key_id))
+        written_now = write_once(self._file, self._issuer.mint("dev", self._key_id))
         token = self._read_file()
         if token is None or token[1].key_id != self._key_id:
-            raise InvalidSettings(f"{self._file} belongs to another ledger: move it away, or set KEYLEDGER_DATA_DIR")
-        if await self._begin(self._key_id, self._root_key(token[0])):
+            raise InvalidSettings(f"{self._file} is not this installation's root key: move it away")
+        won = await self._begin(self._key_id, self._root_key(token[0]))
+        await self._remember()
+        if won:
             return self._file
-        self._drop_loser((await load(self._ledger, [self._key_id]))[self._key_id])
+        root = (await load(self._ledger, [self._key_id]))[self._key_id]
+        if written_now and not self._opens(root, token[1]):
+            self._file.unlink(missing_ok=True)
+            log.warning("another process made the root key: look for root.key in its data folder")
         return None
+
+    async def _remember(self) -> None:
+        """Note in the ledger that this is done, so that another master does not make a second root key."""
+        with suppress(CheckpointMoved):
+            await self._ledger.move_checkpoint(_DONE, expected=0, new=1)
 
     async def _seed(self) -> None:
         command = FoundOrganization(
@@ -142,21 +164,19 @@ class _Bootstrap:
         token = parse(text)
         return None if token is None else (text, token)
 
-    def _drop_loser(self, root: Stream) -> None:
-        """Remove the file if its secret never belonged to the key: this process, or an earlier start, lost a race.
-
-        A file whose secret did belong to it, or that holds another key, is the operator's own matter.
-        """
+    def _warn_of_another(self, root: Stream) -> None:
+        """Say so where the file never opened this ledger; it may open another one, so it is left where it is."""
         found = self._read_file()
-        if found is None or found[1].key_id != self._key_id:
-            return
+        if found is not None and found[1].key_id == self._key_id and not self._opens(root, found[1]):
+            log.warning("root.key does not open this ledger: it was made for another one", file=str(self._file))
+
+    def _opens(self, root: Stream, token: Token) -> bool:
+        """Say whether the token's secret is, or once was, the root key's."""
         secrets = [fact.event.secret for fact in root.facts if isinstance(fact.event, KeyCreated | KeyRotated)]
-        if not any(self._is_of(secret, found[1]) for secret in secrets):
-            self._file.unlink(missing_ok=True)
-            log.warning("another process made the root key: look for root.key in its data folder")
+        return any(self._is_of(secret, token) for secret in secrets)
 
     def _is_of(self, secret: Secret, token: Token) -> bool:
         pepper = self._peppers.pepper(secret.pepper, self._organization_id)
-        if pepper is None:  # its master is retired: nothing can be said of it, so nothing is removed
+        if pepper is None:  # its master is retired: nothing can be said of it
             return True
         return hmac.compare_digest(digest(pepper, token.secret), secret.digest)

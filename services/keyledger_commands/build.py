@@ -3,13 +3,13 @@
 import asyncio
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import Counter
 from starlette.types import ASGIApp
 
 from keyledger.contracts.auth_event import AuthAttempt
-from keyledger.contracts.ports import Clock, Randomness
+from keyledger.contracts.ports import Clock
 from keyledger.eventstore.port import Ledger
-from keyledger.runtime.settings import Settings
+from keyledger.runtime.process import Process
 from keyledger.verification.auth_events import AuthEventSink
 from keyledger.verification.peppers import Peppers
 from keyledger_commands.api import create_api
@@ -44,14 +44,11 @@ class CommandsService:
 
 
 def build(
+    process: Process,
     ledger: Ledger,
     sink: AuthEventSink,
     *,
     peppers: Peppers,
-    settings: Settings,
-    clock: Clock,
-    randomness: Randomness,
-    registry: CollectorRegistry,
     owns_sink: bool,
 ) -> CommandsService:
     """Return the service over a ledger that was bootstrapped.
@@ -60,7 +57,10 @@ def build(
     close.
     """
     attempts = Counter(
-        "keyledger_management_attempts", "Management requests by what authentication said", ["code"], registry=registry
+        "keyledger_management_attempts",
+        "Management requests by what authentication said",
+        ["code"],
+        registry=process.registry,
     )
 
     def record(attempt: AuthAttempt) -> None:
@@ -70,11 +70,11 @@ def build(
     authentication = LedgerAuthentication(
         ledger,
         peppers,
-        clock=clock,
-        randomness=randomness,
+        clock=process.clock,
+        randomness=process.randomness,
         record=record,
-        node=settings.node,
-        trusted_proxies=settings.trusted_proxies,
+        node=process.settings.node,
+        trusted_proxies=process.settings.trusted_proxies,
     )
-    app = create_api(ledger, authentication, peppers=peppers, clock=clock, randomness=randomness)
-    return CommandsService(app, own_sink=sink if owns_sink else None, clock=clock)
+    app = create_api(ledger, authentication, peppers=peppers, clock=process.clock, randomness=process.randomness)
+    return CommandsService(app, own_sink=sink if owns_sink else None, clock=process.clock)

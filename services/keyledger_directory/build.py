@@ -3,16 +3,16 @@
 import asyncio
 
 import structlog
-from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
-from keyledger.contracts.ports import Clock, Randomness
+from keyledger.contracts.ports import Clock
 from keyledger.eventlog.port import EventLog
 from keyledger.projections.port import ReadModelUnavailable
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.projections.sql import open_engine
-from keyledger.runtime.settings import InvalidSettings, Settings
+from keyledger.runtime.process import Process
+from keyledger.runtime.settings import InvalidSettings
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.web.cursors import Cursors
@@ -90,14 +90,11 @@ class DirectoryService:
 
 
 def build(
+    process: Process,
     event_log: EventLog,
     node: VerifierNode,
     *,
     peppers: Peppers,
-    settings: Settings,
-    clock: Clock,
-    randomness: Randomness,
-    registry: CollectorRegistry,
     owns_node: bool,
 ) -> DirectoryService:
     """Return the service; nothing is connected before ``run``.
@@ -107,19 +104,19 @@ def build(
     Raises:
         InvalidSettings: the database's URL is none.
     """
-    store = DirectoryStore(_engine(settings.directory_url))
-    runner = ProjectionRunner(KeyDirectory(), store, event_log, clock=clock)
-    register(registry, runner)
+    store = DirectoryStore(_engine(process.settings.directory_url))
+    runner = ProjectionRunner(KeyDirectory(), store, event_log, clock=process.clock)
+    register(process.registry, runner)
     app = create_api(
         store,
         runner,
-        VerifierAuthentication(node, clock=clock, trusted_proxies=settings.trusted_proxies),
+        VerifierAuthentication(node, clock=process.clock, trusted_proxies=process.settings.trusted_proxies),
         positions=FollowedPositions(lambda: runner.checkpoint.store, peppers).tokens,
         cursors=Cursors(peppers.derived("keyledger directory cursors")),
-        clock=clock,
-        randomness=randomness,
+        clock=process.clock,
+        randomness=process.randomness,
     )
-    return DirectoryService(app, store=store, runner=runner, node=node, owns_node=owns_node, clock=clock)
+    return DirectoryService(app, store=store, runner=runner, node=node, owns_node=owns_node, clock=process.clock)
 
 
 def _engine(url: str) -> AsyncEngine:

@@ -10,13 +10,7 @@ from keyledger_relay.build import build
 async def relay(process: Process) -> int:
     """Open the ledger and the log, relay until told to stop, and return the exit code."""
     async with process.ledger() as ledger, process.event_log() as event_log:
-        service = build(
-            ledger,
-            event_log,
-            clock=process.clock,
-            randomness=process.randomness,
-            registry=process.registry,
-        )
+        service = build(process, ledger, event_log)
         return await serve(service, process.settings, registry=process.registry)
 
 

@@ -2,12 +2,11 @@
 
 import asyncio
 
-from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from keyledger.contracts.ports import Clock, Randomness
 from keyledger.eventlog.port import EventLog
 from keyledger.eventstore.port import Ledger
+from keyledger.runtime.process import Process
 from keyledger.web.app import create_app
 from keyledger_relay.heads import Heads
 from keyledger_relay.mark import Mark
@@ -47,21 +46,19 @@ class RelayService:
 
 
 def build(
+    process: Process,
     ledger: Ledger,
     event_log: EventLog,
     *,
-    clock: Clock,
-    randomness: Randomness,
-    registry: CollectorRegistry,
     batch_events: int = BATCH_EVENTS,
 ) -> RelayService:
     """Return the service. It does nothing before ``run``; the ports stay the caller's to close."""
     progress = Progress()
-    metrics = Metrics(registry, progress, clock)
-    ledger_patience = Patience("ledger", clock, metrics.retries)
-    log_patience = Patience("log", clock, metrics.retries)
+    metrics = Metrics(process.registry, progress, process.clock)
+    ledger_patience = Patience("ledger", process.clock, metrics.retries)
+    log_patience = Patience("log", process.clock, metrics.retries)
     return RelayService(
-        create_app("Keyledger relay", randomness=randomness),
+        create_app("Keyledger relay", randomness=process.randomness),
         progress=progress,
         relay=Relay(
             ledger,
@@ -72,13 +69,13 @@ def build(
             log_patience=log_patience,
             batch_events=batch_events,
         ),
-        mark=Mark(ledger, progress=progress, patience=ledger_patience, clock=clock),
+        mark=Mark(ledger, progress=progress, patience=ledger_patience, clock=process.clock),
         heads=Heads(
             ledger,
             event_log,
             progress=progress,
             ledger_patience=ledger_patience,
             log_patience=log_patience,
-            clock=clock,
+            clock=process.clock,
         ),
     )

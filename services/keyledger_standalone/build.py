@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -58,19 +57,11 @@ def build(
     peppers: Peppers,
 ) -> StandaloneService:
     """Return the whole of Keyledger over one ledger, one log and one verifier node."""
-    shared: dict[str, Any] = {
-        "settings": process.settings,
-        "clock": process.clock,
-        "randomness": process.randomness,
-        "registry": process.registry,
-    }
-    commands = build_commands(ledger, node.sink, peppers=peppers, owns_sink=False, **shared)
-    directory = build_directory(event_log, node, peppers=peppers, owns_node=False, **shared)
-    verification = build_verification(node, peppers=peppers, owns_node=True, **shared)
-    anomalies = build_anomalies(event_log, node, peppers=peppers, owns_node=False, **shared)
-    relay = build_relay(
-        ledger, event_log, clock=process.clock, randomness=process.randomness, registry=process.registry
-    )
+    commands = build_commands(process, ledger, node.sink, peppers=peppers, owns_sink=False)
+    directory = build_directory(process, event_log, node, peppers=peppers, owns_node=False)
+    verification = build_verification(process, node, peppers=peppers, owns_node=True)
+    anomalies = build_anomalies(process, event_log, node, peppers=peppers, owns_node=False)
+    relay = build_relay(process, ledger, event_log)
     apps: dict[ServiceName, ASGIApp] = {
         "commands": commands.app,
         "directory": directory.app,

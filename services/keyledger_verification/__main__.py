@@ -18,12 +18,9 @@ async def verification(process: Process) -> int:
     peppers = open_peppers(process.settings)
     async with process.event_log() as event_log, process.verifier_node(event_log, peppers) as node:
         service = build(
+            process,
             node,
             peppers=peppers,
-            settings=process.settings,
-            clock=process.clock,
-            randomness=process.randomness,
-            registry=process.registry,
             owns_node=True,
         )
         return await serve(service, process.settings, registry=process.registry)

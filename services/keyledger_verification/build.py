@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from keyledger.contracts.ports import Clock, Randomness
-from keyledger.runtime.settings import Settings
+from keyledger.runtime.process import Process
 from keyledger.verification.asgi import VerifyApp
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
@@ -39,13 +37,10 @@ class VerificationService:
 
 
 def build(
+    process: Process,
     node: VerifierNode,
     *,
     peppers: Peppers,
-    settings: Settings,
-    clock: Clock,
-    randomness: Randomness,
-    registry: CollectorRegistry,
     owns_node: bool,
 ) -> VerificationService:
     """Return the service; nothing is connected before ``run``."""
@@ -54,11 +49,11 @@ def build(
         node,
         write_position=lambda position: positions.tokens().write(position),
         read_position=reader_of(positions),
-        clock=clock,
-        randomness=randomness,
-        trusted_proxies=settings.trusted_proxies,
+        clock=process.clock,
+        randomness=process.randomness,
+        trusted_proxies=process.settings.trusted_proxies,
     )
-    register(registry, node, clock)
+    register(process.registry, node, process.clock)
     return VerificationService(app, node, owns_node=owns_node)
 
 

@@ -14,15 +14,19 @@ ROUNDS = 200
 
 def measure(folder: Path) -> list[Row]:
     """Return the distribution on both profiles, idle, in milliseconds."""
-    rows = []
-    for kind in (Embedded, Distributed):
-        with running(kind, folder / kind.__name__.lower()) as profile, contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(httpx2.Client(base_url=profile.origin, timeout=10)) for _ in range(2)]
-            delays = [_one(profile.root_key(), *clients) for _ in range(ROUNDS)]
-            shares = ", ".join(f"p{share * 100:g} {quantile(delays, share):.2f}" for share in (0.5, 0.9, 0.99, 1.0))
-            name = f"{kind.__name__}: answered revoke -> refused, p99 in ms, {ROUNDS} rounds, idle"
-            rows.append(Row(name, quantile(delays, 0.99), note=shares))
-    return rows
+    with running(Embedded, folder / "embedded") as embedded:
+        rows = [_row("one process", embedded)]
+    with running(Distributed, folder / "distributed") as distributed:
+        return [*rows, _row("Kafka and Postgres", distributed)]
+
+
+def _row(name: str, profile: Embedded | Distributed) -> Row:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(httpx2.Client(base_url=profile.origin, timeout=10)) for _ in range(2)]
+        delays = [_one(profile.root_key(), *clients) for _ in range(ROUNDS)]
+    shares = ", ".join(f"p{share * 100:g} {quantile(delays, share):.2f}" for share in (0.5, 0.9, 0.99, 1.0))
+    what = f"{name}: answered revoke -> refused, p99 in ms, {ROUNDS} rounds, idle"
+    return Row(what, quantile(delays, 0.99), note=shares)
 
 
 def _one(root: str, management: httpx2.Client, verifier: httpx2.Client) -> float:

@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from keyledger.contracts.ports import Clock, Randomness
 from keyledger.eventlog.opening import open_log
 from keyledger.eventlog.port import EventLog, LogUnavailable, TopicMismatch
 from keyledger.eventstore.opening import open_ledger
@@ -31,8 +32,8 @@ class Process:
     """What every process has. Whatever it opens is closed at the end of the ``async with``."""
 
     settings: Settings
-    clock: SystemClock = field(default_factory=SystemClock)
-    randomness: SystemRandomness = field(default_factory=SystemRandomness)
+    clock: Clock = field(default_factory=SystemClock)
+    randomness: Randomness = field(default_factory=SystemRandomness)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     @asynccontextmanager

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from keyledger.eventlog.port import LogUnavailable
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.clock import SystemRandomness
+from keyledger.runtime.process import Process
 from keyledger.runtime.settings import Settings
 from keyledger.testing.memory_log import MemoryLog
 from keyledger.verification.auth_events import AuthEventSink
@@ -47,13 +48,10 @@ async def revoke_with(log: GoneLog, ledger: Ledger, clock: SetClock, tmp_path: P
     assert file is not None
     registry = CollectorRegistry()
     service = build(
+        Process(Settings(data_dir=tmp_path), clock=clock, registry=registry),
         ledger,
         AuthEventSink(log, node="test", boot="b", clock=clock),
         peppers=PEPPERS,
-        settings=Settings(data_dir=tmp_path),
-        clock=clock,
-        randomness=SystemRandomness(),
-        registry=registry,
         owns_sink=True,
     )
     background = asyncio.create_task(service.run())

@@ -16,6 +16,8 @@ from keyledger.domain.events import KeyCreated, KeyRevoked, Secret
 from keyledger.eventlog.port import EventLog, Record
 from keyledger.eventstore.port import Append, Appended, Ledger
 from keyledger.runtime.clock import SystemClock, SystemRandomness
+from keyledger.runtime.process import Process
+from keyledger.runtime.settings import Settings
 from keyledger_relay.build import RelayService, build
 
 ORGANIZATION = "org_" + "0" * 22
@@ -79,14 +81,8 @@ def relay_of(
     registry: CollectorRegistry | None = None,
     batch_events: int = 5_000,
 ) -> RelayService:
-    return build(
-        ledger,
-        log,
-        clock=clock or SystemClock(),
-        randomness=SystemRandomness(),
-        registry=registry or CollectorRegistry(),
-        batch_events=batch_events,
-    )
+    process = Process(Settings(), clock=clock or SystemClock(), registry=registry or CollectorRegistry())
+    return build(process, ledger, log, batch_events=batch_events)
 
 
 @contextlib.asynccontextmanager

@@ -14,8 +14,10 @@ from keyledger.domain.identifiers import Kind, decode_base62, is_resource_id
 from keyledger.eventstore.port import Append, Ledger
 from keyledger.runtime.clock import SystemRandomness
 from keyledger.runtime.settings import InvalidSettings
+from keyledger.testing.memory_ledger import MemoryLedger, MemoryStore
+from keyledger.verification.peppers import MASTER_BYTES, Peppers
 from keyledger.verification.token import SECRET_BYTES, mint
-from keyledger_commands.bootstrap import bootstrap, first_id
+from keyledger_commands.bootstrap import bootstrap, first_id, root_key_id
 from tests.integration.commands.watched import Watched
 from tests.integration.commands.world import PEPPERS, SetClock, World, served
 
@@ -139,14 +141,34 @@ async def test_two_first_starts_at_once_on_postgres(
     await race(postgres_ledger, postgres_twin, clock, folders)
 
 
-async def test_a_file_that_lost_a_race_before_a_kill_is_removed(
+async def test_a_file_that_never_opened_this_ledger_is_left_alone(
     ledger: Ledger, clock: SetClock, tmp_path: Path
 ) -> None:
+    """It may open another ledger: `make run` and `make cluster` share the folder."""
     await start(ledger, clock, tmp_path / "winner")
-    loser = tmp_path / "root.key"
-    loser.write_text(mint("dev", first_id("key", ledger.store_id), bytes(SECRET_BYTES)), encoding="ascii")
+    other = tmp_path / "root.key"
+    other.write_text(mint("dev", root_key_id(PEPPERS), bytes(SECRET_BYTES)), encoding="ascii")
     assert await start(ledger, clock, tmp_path) is None
-    assert not loser.exists()
+    assert other.exists()
+
+
+async def test_one_root_key_opens_two_ledgers_that_share_a_data_folder(clock: SetClock, tmp_path: Path) -> None:
+    one, other = (MemoryLedger(MemoryStore(store), clock=clock) for store in ("a" * 32, "b" * 32))
+    file = await start(one, clock, tmp_path)
+    assert file is not None
+    assert await start(other, clock, tmp_path) == file
+    assert await opens(one, clock, file)
+    assert await opens(other, clock, file)
+    await one.close()
+    await other.close()
+
+
+async def test_a_new_first_master_makes_no_second_root_key(ledger: Ledger, clock: SetClock, tmp_path: Path) -> None:
+    await start(ledger, clock, tmp_path)
+    before = await ledger.head()
+    renewed = Peppers([b"n" * MASTER_BYTES, bytes(range(MASTER_BYTES))])
+    assert await bootstrap(ledger, renewed, SystemRandomness(), clock, tmp_path / "elsewhere") is None
+    assert await ledger.head() == before
 
 
 async def test_a_file_whose_secret_was_rotated_away_is_left_to_the_operator(
@@ -155,7 +177,7 @@ async def test_a_file_whose_secret_was_rotated_away_is_left_to_the_operator(
     file = await start(ledger, clock, tmp_path)
     assert file is not None
     world = serving(ledger, clock, file)
-    await world.send("POST", f"/v1/api-keys/{first_id('key', ledger.store_id)}/rotate")
+    await world.send("POST", f"/v1/api-keys/{root_key_id(PEPPERS)}/rotate")
     assert await start(ledger, clock, tmp_path) is None
     assert file.exists()
 
@@ -165,7 +187,7 @@ async def test_a_file_of_something_else_is_never_touched(
     ledger: Ledger, clock: SetClock, tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "root.key").write_text(text, encoding="utf-8")
-    with pytest.raises(InvalidSettings, match="belongs to another ledger"):
+    with pytest.raises(InvalidSettings, match="is not this installation's root key"):
         await start(ledger, clock, tmp_path)
     assert (tmp_path / "root.key").read_text(encoding="utf-8") == text
 
