@@ -118,15 +118,15 @@ async def serve(folder: Path, count: int) -> None:
 
 
 def check(node: VerifierNode, tokens: list[str]) -> None:
-    """Print what one check costs in a loop over many keys, and over one."""
+    """Print what one check costs the processor in a loop over many keys, and over one."""
     ask = Ask(node.freshness.fresh_as_of or 0, None, "192.0.2.1")
     for name, asked in (("many keys", tokens), ("one key", tokens[:1] * 20_000)):
         rounds = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.thread_time()
             for token in asked:
                 node.verifier.verify(token, ask)
-            rounds.append((time.perf_counter() - began) / len(asked) * 1e6)
+            rounds.append((time.thread_time() - began) / len(asked) * 1e6)
         sys.stderr.write(
             f"the check alone, {name}: best {min(rounds):.2f} us, median {statistics.median(rounds):.2f} us\n"
         )

@@ -10,11 +10,34 @@ from hashlib import sha256
 from typing import Final
 
 MASTER_BYTES: Final = 32
+_BLOCK_BYTES: Final = 64
+"""SHA-256's, to which HMAC pads its key."""
 
 
 def digest(pepper: bytes, secret: bytes) -> bytes:
     """Return what is kept of a secret: HMAC-SHA256 under its organization's pepper."""
     return hmac.digest(pepper, secret, "sha256")
+
+
+class KeyedDigest:
+    """``digest`` under one pepper, with the key's part of the work done once (HMAC, RFC 2104).
+
+    ``hmac.digest`` does it again for every secret, and OpenSSL 3 looks its hash up each time: 1.6 us of a check's 6.4,
+    against 0.5 here. Tested against ``hmac`` itself.
+    """
+
+    def __init__(self, pepper: bytes) -> None:
+        key = (sha256(pepper).digest() if len(pepper) > _BLOCK_BYTES else pepper).ljust(_BLOCK_BYTES, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in key))
+
+    def of(self, secret: bytes) -> bytes:
+        """Return ``digest(pepper, secret)``."""
+        inner = self._inner.copy()
+        inner.update(secret)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def derive(master: bytes, purpose: str) -> bytes:

@@ -10,7 +10,7 @@ from keyledger.verification.fingerprint import fingerprint
 from keyledger.verification.freshness import Freshness
 from keyledger.verification.index import LmdbIndex
 from keyledger.verification.joining import Held, Snapshot
-from keyledger.verification.peppers import digest
+from keyledger.verification.peppers import KeyedDigest
 from keyledger.verification.records import KeyRecord, SecretRecord, StoredKey, decode_stored_key, encode_stored
 from keyledger.verification.token import BRAND, Token, parse
 from keyledger.verification.verdict import Ask, Claimed, Verdict
@@ -25,6 +25,7 @@ class PepperSource(Protocol):
 
 
 _NOBODY: Final = "org_0000000000000000000000"
+_MOST_PEPPERS: Final = 20_000
 _DUMMY_PEPPER: Final = bytes(32)
 _DUMMY_LINE: Final = encode_stored(
     StoredKey(
@@ -69,6 +70,7 @@ class Verifier:
         self._bound_to = next(iter(self._organizations)) if len(self._organizations) == 1 else None
         self._brand = brand
         self._snapshot = Snapshot(-1, 0)
+        self._digests: dict[bytes, KeyedDigest] = {}
 
     def verify(self, token_text: str | None, ask: Ask) -> Verdict:
         """Return the verdict on a token as it was sent (None: none was). Never raises for what a sender may send."""
@@ -138,7 +140,7 @@ class Verifier:
             authority=held.authority,
             position=position,
             fresh_as_of=self._freshness.fresh_as_of,
-            stale=self._freshness.is_stale(ask.now),
+            stale=self._freshness.on_stale == "allow" and self._freshness.is_stale(ask.now),
         )
 
     def _matching(self, key: KeyRecord, token: Token, now: int) -> SecretRecord | None:
@@ -146,14 +148,23 @@ class Verifier:
         matching = None
         for secret in key.secrets:
             pepper = self._peppers.pepper(secret.pepper, key.organization_id)
-            sent = digest(_DUMMY_PEPPER if pepper is None else pepper, token.secret)
+            sent = self._digest_under(_DUMMY_PEPPER if pepper is None else pepper)
             if (
-                hmac.compare_digest(sent, secret.digest)
+                hmac.compare_digest(sent.of(token.secret), secret.digest)
                 and pepper is not None
                 and (secret.ends_at is None or now < secret.ends_at)
             ):
                 matching = secret
         return matching
+
+    def _digest_under(self, pepper: bytes) -> KeyedDigest:
+        try:
+            return self._digests[pepper]
+        except KeyError:
+            if len(self._digests) >= _MOST_PEPPERS:
+                self._digests.clear()
+            made = self._digests[pepper] = KeyedDigest(pepper)
+            return made
 
     def _is_served(self, key: KeyRecord) -> bool:
         bound = not self._organizations or key.organization_id in self._organizations
