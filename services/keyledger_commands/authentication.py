@@ -175,8 +175,7 @@ class LedgerAuthentication:
             owner_id=key.owner_id,
             authority=Authority(
                 tuple(
-                    tuple(role for stream in layer if (role := role_of(loaded[stream])) is not None)
-                    for layer in layers or [()]  # no layers at all would agree to everything
+                    tuple(role for stream in layer if (role := role_of(loaded[stream])) is not None) for layer in layers
                 )
             ),
             rests_on={key.key_id: version, **{name: stream.version for name, stream in loaded.items()}},

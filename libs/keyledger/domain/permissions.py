@@ -30,18 +30,21 @@ class Authority(Struct, frozen=True):
     """What a key may do. Each layer is a set of roles of which one must agree; all layers must agree.
 
     A personal key with a role of its own has two layers, its own and its owner's: it never exceeds its owner.
-    A layer without roles agrees to nothing.
+    A layer without roles agrees to nothing, and neither does an authority without layers.
     """
 
     layers: tuple[tuple[Role, ...], ...]
 
     def allows(self, permission: str) -> bool:
         """Say whether every layer allows ``resource:action``."""
-        return all(any(role.allows(permission) for role in layer) for layer in self.layers)
+        return bool(self.layers) and all(any(role.allows(permission) for role in layer) for layer in self.layers)
 
     def may_grant(self, roles: Iterable[str]) -> bool:
         """Say whether every layer may hand out each of the roles."""
-        return all(any(role.may_grant(asked) for role in layer) for layer in self.layers for asked in roles)
+        asked = tuple(roles)
+        return bool(self.layers) and all(
+            any(role.may_grant(one) for role in layer) for layer in self.layers for one in asked
+        )
 
 
 class BuiltinRole(Struct, frozen=True):

@@ -69,14 +69,14 @@ class Snapshot:
         *,
         operator: bool,
     ) -> Held:
-        layers = tuple(layer for layer in (None if own is None else (own,), owners) if layer is not None) or ((),)
+        layers = tuple(layer for layer in (None if own is None else (own,), owners) if layer is not None)
         authority = Authority(
             tuple(
                 tuple(role for name in layer if (role := self._role(organization_id, name, transaction)) is not None)
                 for layer in layers
             )
         )
-        return Held(layers[0], permissions_of(authority), authority, operator)
+        return Held(layers[0] if layers else (), permissions_of(authority), authority, operator)
 
     def _role(self, organization_id: str, name: str, transaction: lmdb.Transaction) -> Role | None:
         found = self._line(role_stream(organization_id, name), transaction)

@@ -35,8 +35,8 @@ class Claimed(Struct, frozen=True, gc=False):
 
 NOTHING_CLAIMED: Final = Claimed()
 
-NO_AUTHORITY: Final = Authority(((),))
-"""One layer without roles: agrees to nothing. (No layers at all would agree to everything.)"""
+NO_AUTHORITY: Final = Authority(())
+"""Agrees to nothing."""
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
