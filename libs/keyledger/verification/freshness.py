@@ -53,7 +53,9 @@ class Freshness:
 
     def is_stale(self, now: int) -> bool:
         """Say whether the node cannot prove at ``now`` (us) that it is young enough."""
-        return not self.admitted or self.fresh_as_of is None or now - self.fresh_as_of > self._max_staleness
+        if not self.admitted or self.fresh_as_of is None:
+            return True
+        return now - self.fresh_as_of > self._max_staleness or self._lies_ahead(self.fresh_as_of, now)
 
     def may_answer(self, now: int) -> bool:
         """Say whether the node may answer at ``now`` (us): it is admitted, and fresh or told not to care."""
@@ -64,10 +66,13 @@ class Freshness:
         if self.store and head.store != self.store:
             self._refuse(head, f"it is of ledger {head.store}, and this node follows {self.store}")
             return
-        if head.at > now + self._skew:
+        if self._lies_ahead(head.at, now):
             # Believing it would keep the node "fresh" for as long as the clocks differ.
             self._refuse(head, "its time lies further ahead than the declared clock skew: check the clocks")
             return
+        if self.fresh_as_of is not None and self._lies_ahead(self.fresh_as_of, now):
+            log.warning("the clock was set back: what was proven before no longer counts")
+            self.fresh_as_of = None
         self._latest = head
         if head.position <= self.position:
             self._prove(head)
@@ -98,6 +103,10 @@ class Freshness:
         latest = self._latest
         proof = latest is not None and latest.at > asked_at + self._skew and latest.position < position
         return "beyond" if proof else "behind"
+
+    def _lies_ahead(self, at: int, now: int) -> bool:
+        """Say whether no clock within the declared skew can say ``at`` yet: ours was set back, or one is wrong."""
+        return at > now + self._skew
 
     def _prove(self, head: Head) -> None:
         if not self.store:

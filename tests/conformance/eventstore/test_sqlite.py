@@ -1,6 +1,8 @@
 import asyncio
+import resource
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from keyledger.contracts.ports import Clock
 from keyledger.eventstore.admission import CLAIM_LIFETIME_US
 from keyledger.eventstore.migrating import migrate
 from keyledger.eventstore.opening import open_ledger
-from keyledger.eventstore.port import Ledger, LedgerNotMigrated
+from keyledger.eventstore.port import Ledger, LedgerNotMigrated, MalformedAppend, OutcomeUnknown
 from keyledger.eventstore.rows import COLUMNS
 from keyledger.eventstore.sqlite.ledger import SqliteLedger
 from keyledger.eventstore.verifying import verify_chain
@@ -32,6 +34,18 @@ CHANGES = [
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
+
+
+@contextmanager
+def a_full_disk(ledger_file: Path) -> Iterator[None]:
+    """Refuse every byte with which SQLite's write-ahead file would grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = Path(f"{ledger_file}-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestSqliteLedger(LedgerSuite):
@@ -61,6 +75,24 @@ class TestSqliteLedger(LedgerSuite):
         await together(ledger, *(an_append(f"new-{n}", idempotency=a_claim(b"new-%d" % n)) for n in range(2)))
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("SELECT count(*) FROM idempotency").fetchone() == (5 - 4 + 2,)
+
+    async def test_an_event_whose_claim_cannot_be_kept_is_not_written(self, ledger: Ledger, path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(
+                "CREATE TRIGGER no_claims BEFORE INSERT ON idempotency BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+        with pytest.raises(MalformedAppend):
+            await ledger.append(an_append("a", idempotency=a_claim()))
+        assert await ledger.read(0, limit=9) == [], "else a repeated request would be carried out twice"
+
+    async def test_a_mark_that_a_full_disk_refuses_can_be_moved_when_there_is_room(
+        self, ledger: Ledger, path: Path
+    ) -> None:
+        await ledger.move_checkpoint("relay", expected=0, new=1)
+        with a_full_disk(path), pytest.raises(OutcomeUnknown):
+            await ledger.move_checkpoint("relay", expected=1, new=2)
+        await ledger.move_checkpoint("relay", expected=await ledger.checkpoint("relay"), new=3)
+        assert await ledger.checkpoint("relay") == 3
 
     async def test_an_answered_append_is_on_the_disk(self, ledger: Ledger) -> None:
         await ledger.append(an_append("a"))

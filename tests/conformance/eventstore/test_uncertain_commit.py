@@ -5,7 +5,7 @@ import pytest
 
 from keyledger.eventstore.migrating import migrate
 from keyledger.eventstore.opening import open_ledger
-from keyledger.eventstore.port import Appended, Ledger, LedgerUnavailable, OutcomeUnknown
+from keyledger.eventstore.port import Appended, Ledger, LedgerUnavailable, OutcomeUnknown, Replayed
 from keyledger.eventstore.verifying import verify_chain
 from keyledger.testing.ledger_examples import SteppedClock, a_claim, an_append, an_event, together
 from tests.conformance.eventstore.cutting_proxy import CuttingProxy, Fault, Wire, drop_the_answer, drop_the_request
@@ -66,6 +66,18 @@ async def test_a_command_that_changes_nothing_is_no_replay_of_itself(
     unchanged = an_append("before", 1, events=(), idempotency=a_claim())
     assert isinstance(await ledger.append(unchanged), Appended)
     assert next(proxy.faults, None) is None, "it was cut"
+
+
+@pytest.mark.parametrize("fault", [drop_the_answer, drop_the_request])
+async def test_an_append_cut_at_its_commit_has_kept_its_claim(
+    ledger: Ledger, proxy: CuttingProxy, fault: Fault
+) -> None:
+    proxy.faults = iter([fault])
+    claim = a_claim()
+    appended = await ledger.append(an_append("a", idempotency=claim))
+    assert next(proxy.faults, None) is None, "it was cut"
+    assert isinstance(appended, Appended)
+    assert await ledger.find_replay(claim) == Replayed(claim.status, "a", appended.position, appended.version)
 
 
 async def test_a_commit_cut_again_and_again_is_pursued(ledger: Ledger, proxy: CuttingProxy) -> None:

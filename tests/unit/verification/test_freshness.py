@@ -73,6 +73,16 @@ def test_a_head_from_further_ahead_than_the_declared_skew_is_not_believed() -> N
     assert node.fresh_as_of == NOW + SECOND
 
 
+def test_a_clock_that_is_set_back_does_not_keep_a_node_fresh() -> None:
+    node = freshness()
+    node.heard(head(5, NOW), now=NOW)
+    hour_back = NOW - 3600 * SECOND
+    assert node.is_stale(hour_back), "else it would be fresh for an hour, whether or not heads still came"
+    node.heard(head(5, hour_back), now=hour_back)
+    assert not node.is_stale(hour_back + 10 * SECOND)
+    assert node.is_stale(hour_back + 10 * SECOND + 1)
+
+
 def test_facts_of_another_ledger_than_the_heads_undo_what_those_proved() -> None:
     node = freshness(store="", position=0)
     node.heard(head(0, store="b" * 32), now=NOW)

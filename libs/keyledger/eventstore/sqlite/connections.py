@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-from keyledger.eventstore.port import LedgerNotMigrated, LedgerUnavailable
+from keyledger.eventstore.port import LedgerNotMigrated, LedgerUnavailable, OutcomeUnknown
 from keyledger.eventstore.writer import BatchRefused
 
 BUSY_SECONDS: Final = 5.0
@@ -75,7 +75,11 @@ def begin(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the file's write lock; commit on a clean exit, else roll back."""
+    """Hold the file's write lock; commit on a clean exit, else roll back.
+
+    Raises:
+        LedgerUnavailable: nothing was written. OutcomeUnknown: the commit failed, of a full disk for example.
+    """
     with failures_told():
         begin(connection)
     try:
@@ -84,4 +88,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     except BaseException:
         connection.rollback()
         raise
-    connection.commit()
+    try:
+        connection.commit()
+    except sqlite3.OperationalError as error:
+        connection.rollback()  # else the next one would find itself inside this transaction
+        raise OutcomeUnknown(f"SQLite: {error.sqlite_errorname}") from error
