@@ -12,6 +12,7 @@ from keyledger.contracts.routes import permission_for
 from keyledger.domain.identifiers import is_resource_id
 from keyledger.projections.port import ReadModelUnavailable
 from keyledger.projections.runner import ProjectionRunner
+from keyledger.verification.freshness import Freshness
 from keyledger.web import problems
 from keyledger.web.app import create_app
 from keyledger.web.conditions import etag
@@ -57,20 +58,31 @@ KeyId = Annotated[str, Path(description="The key's id", examples=[EXAMPLE_KEY["i
 class Reflection:
     """Makes an answer reflect at least the asked position, and says which one it does."""
 
-    def __init__(self, runner: ProjectionRunner[KeyRow], positions: Callable[[], PositionTokens]) -> None:
-        self._runner, self._positions = runner, positions
+    def __init__(
+        self,
+        runner: ProjectionRunner[KeyRow],
+        positions: Callable[[], PositionTokens],
+        *,
+        freshness: Freshness,
+        clock: Clock,
+    ) -> None:
+        self._runner, self._positions, self._freshness, self._clock = runner, positions, freshness, clock
 
     async def __call__(self, at_least: str | None) -> dict[str, str]:
         """Wait until the position of the token is applied; return the header of the answer.
 
         Raises:
-            Problem: ``invalid-position-token``; ``projection-behind`` after ``WAIT_SECONDS``, or when too many wait.
+            Problem: ``invalid-position-token``, also where the ledger does not hold the position; ``projection-behind``
+                after ``WAIT_SECONDS``, or when too many wait.
         """
+        asked_at = self._clock.now()
         tokens = self._positions()
         asked = 0 if at_least is None else tokens.read(at_least)
         reached = await self._runner.wait_for(asked, timeout_seconds=WAIT_SECONDS)
         # Taken before the rows are read: they may be newer than what is said, never older.
         here = {POSITION_HEADER: tokens.write(self._runner.position)}
+        if not reached and self._freshness.is_beyond(asked, asked_at=asked_at):
+            raise Problem("invalid-position-token", "the ledger does not hold this position")
         if not reached:
             detail = "the position in Keyledger-At-Least is not applied here yet"
             raise Problem("projection-behind", detail, headers={"Retry-After": "1", **here})
@@ -83,6 +95,7 @@ def create_api(
     authenticate: Authenticate,
     *,
     positions: Callable[[], PositionTokens],
+    freshness: Freshness,
     cursors: Cursors,
     clock: Clock,
     randomness: Randomness,
@@ -99,7 +112,7 @@ def create_api(
     async def reader_of_one(request: Request) -> Principal:
         return await authenticate(request, permission_for("GET", ONE))
 
-    reflected = Reflection(runner, positions)
+    reflected = Reflection(runner, positions, freshness=freshness, clock=clock)
 
     app.add_exception_handler(ReadModelUnavailable, _answer_unavailable)
 

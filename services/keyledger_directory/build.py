@@ -112,6 +112,7 @@ def build(
         runner,
         VerifierAuthentication(node, clock=process.clock, trusted_proxies=process.settings.trusted_proxies),
         positions=FollowedPositions(lambda: runner.checkpoint.store, peppers).tokens,
+        freshness=node.freshness,
         cursors=Cursors(peppers.derived("keyledger directory cursors")),
         clock=process.clock,
         randomness=process.randomness,

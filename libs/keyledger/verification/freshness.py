@@ -100,9 +100,12 @@ class Freshness:
         """
         if await self._waiters.wait_for(position, timeout_seconds=timeout_seconds):
             return "applied"
+        return "beyond" if self.is_beyond(position, asked_at=asked_at) else "behind"
+
+    def is_beyond(self, position: int, *, asked_at: int) -> bool:
+        """Say whether a head surely younger than ``asked_at`` (us) shows that the ledger does not hold ``position``."""
         latest = self._latest
-        proof = latest is not None and latest.at > asked_at + self._skew and latest.position < position
-        return "beyond" if proof else "behind"
+        return latest is not None and latest.at > asked_at + self._skew and latest.position < position
 
     def _lies_ahead(self, at: int, now: int) -> bool:
         """Say whether no clock within the declared skew can say ``at`` yet: ours was set back, or one is wrong."""

@@ -14,6 +14,7 @@ from keyledger.projections.runner import ProjectionRunner
 from keyledger.projections.sql import open_engine
 from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.testing.memory_log import MemoryLog
+from keyledger.verification.freshness import Freshness
 from keyledger.web.cursors import Cursors
 from keyledger.web.positions import PositionTokens
 from keyledger.web.principal import Principal, insufficient
@@ -57,6 +58,14 @@ class Directory:
         self.clock = SetClock()
         self.caller: Principal | None = caller("api-keys:read")
         self.ledger = Written([], {})
+        self.freshness = Freshness(
+            store=STORE,
+            position=0,
+            max_staleness_seconds=10,
+            clock_skew_seconds=1,
+            on_stale="refuse",
+            clock=self.clock,
+        )
         self.http = httpx2.AsyncClient(transport=httpx2.ASGITransport(self._app()), base_url="http://directory")
 
     def _app(self) -> FastAPI:
@@ -65,6 +74,7 @@ class Directory:
             self.runner,
             self.authenticate,
             positions=lambda: POSITIONS,
+            freshness=self.freshness,
             cursors=Cursors(b"c" * 32),
             clock=self.clock,
             randomness=SystemRandomness(),

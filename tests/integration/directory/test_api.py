@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from keyledger.contracts.freshness import Head
 from keyledger.web.positions import PositionTokens
 from keyledger.web.resources import moment
 from tests.integration.directory.serving import POSITIONS, Directory, caller, serving
@@ -12,6 +13,7 @@ from tests.unit.projections.written import (
     ANOTHER_STORE,
     ORGANIZATION,
     START,
+    STORE,
     created,
     key_id,
     renamed,
@@ -210,6 +212,13 @@ class DirectoryApi:
         assert behind.json()["code"] == "projection-behind"
         assert behind.headers["retry-after"] == "1"
         assert POSITIONS.read(behind.headers["keyledger-position"]) == 0
+
+    async def test_a_position_that_a_younger_head_shows_not_to_exist_is_refused(self, directory: Directory) -> None:
+        after_the_request = directory.clock.now() + 1_500_000
+        head = Head(store=STORE, position=6, at=after_the_request)
+        directory.freshness.heard(head, now=after_the_request)
+        refused = await directory.get("/v1/api-keys", 400, keyledger_at_least=POSITIONS.write(7))
+        assert refused.json()["code"] == "invalid-position-token"
 
     async def test_a_position_of_another_ledger_and_a_forged_one_are_refused(self, directory: Directory) -> None:
         foreign = PositionTokens(ANOTHER_STORE, b"k" * 32).write(1)
