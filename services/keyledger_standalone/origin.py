@@ -7,10 +7,16 @@ from functools import lru_cache
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keyledger.contracts.problems import PROBLEMS
-from keyledger.contracts.routes import Service, find
+from keyledger.contracts.routes import Route, Service, find
 
-find_cached = lru_cache(maxsize=4096)(find)
-"""Ids make paths many: the cache is bounded, and a miss costs some microseconds."""
+_LONGEST_REMEMBERED = 128
+_find_remembered = lru_cache(maxsize=4096)(find)
+
+
+def find_cached(method: str, path: str) -> tuple[Route | None, tuple[str, ...]]:
+    """Return what ``find`` does. Ids make paths many: the cache is bounded, and a miss costs some microseconds."""
+    # A stranger may send paths of 64 KiB, and must not fill the memory with them.
+    return _find_remembered(method, path) if len(path) <= _LONGEST_REMEMBERED else find(method, path)
 
 
 class Origin:

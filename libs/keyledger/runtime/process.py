@@ -1,6 +1,7 @@
 """A process of Keyledger: its settings, what it opens, and one clear line when it cannot start."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -91,6 +92,7 @@ class Process:
 
 def run(name: str, main: Callable[[Process], Awaitable[int]]) -> int:
     """Run a process and return its exit code; what keeps it from starting is one line on standard error and code 2."""
+    os.umask(0o077)  # digests, people's names, addresses: whatever a process writes is for its owner alone
     try:
         settings = read_settings()
         configure_logging(settings.log_level, settings.log_format)

@@ -11,6 +11,7 @@ import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from keyledger.runtime.settings import InvalidSettings, Settings
 from keyledger.web.health import Health
@@ -19,6 +20,9 @@ log = structlog.get_logger(__name__)
 
 NOTICE_SECONDS = 0.5
 """How long readiness is false before the server stops to accept: a gateway must have the chance to see it."""
+
+MAX_HEAD_BYTES = 64 * 1024
+"""The longest request line and headers together; nginx passes on 32 KiB at most."""
 
 
 class Service(Protocol):
@@ -45,6 +49,53 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class HeadTooLong(Exception):
+    """A request whose line and headers are longer than ``MAX_HEAD_BYTES``; the parser makes a 400 of it."""
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """uvicorn's HTTP, with an end to what a stranger may send before any of our code is asked.
+
+    Its parser collects a head without limit, and one header in time that grows by the square: 200 MB of it stood still
+    for a minute.
+    """
+
+    _in_head = False
+    _begun = 0
+    _head_bytes = 0
+    _unfinished_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        going_on = self._begun if self._in_head else None
+        super().data_received(data)
+        if self._in_head and self._begun == going_on:  # all of the data went into one head, which is not over yet
+            self._unfinished_bytes += len(data)
+            if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The request's head is too long.")
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._begun = True, self._begun + 1
+        self._head_bytes = self._unfinished_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + len(": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def _count(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise HeadTooLong
 
 
 async def serve(
@@ -104,7 +155,10 @@ def _server(app: ASGIApp, shutdown_seconds: float) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
+            http=BoundedHeads,
+            ws="none",  # nothing speaks it, and uvicorn would answer the handshake with 500
             log_config=None,
+            log_level="error",  # its warnings are of what strangers send: a line for each would be theirs to fill disks
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from keyledger.contracts.ports import Randomness
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_PERMISSION: Final = re.compile(r"[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._-]{1,64}")
+# Neither may be a token, sent in the wrong place: its secret would stand in the log of attempts.
+_REQUEST_ID: Final = re.compile(rb"(?!.{0,13}_[0-9A-Za-z]{22}_[0-9A-Za-z]{27})[A-Za-z0-9._-]{1,64}")
+_PERMISSION: Final = re.compile(r"(?!.{0,78}_[0-9A-Za-z]{22}_[0-9A-Za-z]{27})[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._-]{1,64}")
 _SCHEME: Final = b"bearer "
 _MOST_PARAMETERS: Final = 16
 _ID_BYTES: Final = 12
@@ -31,7 +32,7 @@ class Asked(Struct, frozen=True, gc=False):
     authorization: bytes | None
     at_least: str | None
     request_id: str | None
-    forwarded_for: tuple[str, ...]
+    forwarded_for: Sequence[str]
     ambiguous: bool
 
 
@@ -55,7 +56,7 @@ def read_headers(headers: Sequence[tuple[bytes, bytes]]) -> Asked:
     """Return what the headers ask. Names come in lower case (ASGI). Refuses nothing: an answer needs the request id."""
     authorization: bytes | None = None
     at_least = request_id = None
-    forwarded_for: tuple[str, ...] = ()
+    forwarded_for: list[str] = []
     ambiguous = False
     for name, value in headers:
         if name == b"authorization":
@@ -66,7 +67,7 @@ def read_headers(headers: Sequence[tuple[bytes, bytes]]) -> Asked:
         elif name == b"keyledger-request-id":
             request_id = value.decode("ascii") if _REQUEST_ID.fullmatch(value) else request_id
         elif name == b"x-forwarded-for":
-            forwarded_for = (*forwarded_for, value.decode("latin-1"))
+            forwarded_for.append(value.decode("latin-1"))  # a tuple made anew each time: 80,000 of them took 12 s
     return Asked(authorization, at_least, request_id, forwarded_for, ambiguous)
 
 

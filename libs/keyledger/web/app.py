@@ -15,7 +15,8 @@ from keyledger.web.documents import name_media_types
 
 MAX_BODY_BYTES = 256 * 1024
 REQUEST_ID_HEADER = "Keyledger-Request-Id"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile(r"(?!.{0,13}_[0-9A-Za-z]{22}_[0-9A-Za-z]{27})[A-Za-z0-9._-]{1,64}")
+"""A token would have this form too. Sent in the wrong header, its secret would stand in events for ever."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
