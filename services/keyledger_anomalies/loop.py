@@ -10,7 +10,7 @@ from keyledger.contracts.alert import Alert
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import AUTH_BY_SOURCE, Topic
 from keyledger.detection.records import SWEEP_EVERY_MS, Observed, is_forgettable, observe_record, read_attempts
-from keyledger.eventlog.port import EventLog, LogUnavailable, Record
+from keyledger.eventlog.port import EventLog, LogUnavailable, OffsetOutOfRange, Record
 from keyledger.projections.port import ReadModelUnavailable
 from keyledger_anomalies.alerts import Publish
 from keyledger_anomalies.detector_state import DetectorState
@@ -55,7 +55,6 @@ class DetectorLoop:
         Raises:
             CheckpointMoved: another process runs this loop over the same file.
             MalformedRecord: a record is none of attempts; nothing after it was read.
-            OffsetOutOfRange: the topic is not the one that was read before.
         """
         async with asyncio.TaskGroup() as tasks:
             for partition in range(self._topic.partitions):
@@ -66,7 +65,7 @@ class DetectorLoop:
             try:
                 await self._state.prepare()
                 await self._follow_from_stored(partition)
-            except (LogUnavailable, ReadModelUnavailable) as error:
+            except (LogUnavailable, ReadModelUnavailable, OffsetOutOfRange) as error:
                 log.warning("attempts wait to be read", partition=partition, error=str(error))
                 await self._clock.sleep(RETRY_SECONDS)
 
@@ -77,6 +76,14 @@ class DetectorLoop:
         if offset < first:
             # Retention deleted what was never read. Each node's next number says how much of it was lost.
             log.warning("attempts were deleted unread", partition=partition, next_offset=offset, first_held=first)
+        if offset > goal:
+            # A power cut took the end of the log, or all of it is gone. What was folded stands under offsets that will
+            # be given out again: kept, it would make the next attempts look like old ones.
+            log.warning(
+                "the log is shorter than what was read of it", partition=partition, next_offset=offset, end=goal
+            )
+            await self._state.commit(partition, expected=offset, new=first, changed={}, forgotten=list(entries))
+            offset, entries = first, {}
         swept_ms = 0
         reader = await self._log.reader(self._topic.name, partition, max(offset, first))
         try:

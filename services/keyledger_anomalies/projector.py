@@ -9,7 +9,7 @@ from keyledger.contracts.alert import RECORD_TYPE, Alert, decode_alert
 from keyledger.contracts.cloudevents import TYPE_PREFIX, MalformedRecord, rfc3339
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import ALERTS
-from keyledger.eventlog.port import EventLog, LogUnavailable, Record
+from keyledger.eventlog.port import EventLog, LogUnavailable, OffsetOutOfRange, Record
 from keyledger.projections.port import ReadModelUnavailable
 from keyledger_anomalies.alerts import PARTITION
 from keyledger_anomalies.store import AlertStore
@@ -41,7 +41,6 @@ class AlertProjector:
         Raises:
             CheckpointMoved: another process fills this store.
             MalformedRecord: a record is no alert; nothing after it was read.
-            OffsetOutOfRange: the topic is not the one this store was filled from: drop the store.
         """
         while True:
             try:
@@ -49,6 +48,9 @@ class AlertProjector:
             except (LogUnavailable, ReadModelUnavailable) as error:
                 log.warning("alerts wait to be read", error=str(error))
                 await self._clock.sleep(RETRY_SECONDS)
+            except OffsetOutOfRange as error:
+                log.warning("the alerts' topic is another one than before, or is shorter: read anew", error=str(error))
+                await self._start_anew()
 
     async def _follow(self) -> None:
         await self._alerts.prepare()
@@ -64,6 +66,15 @@ class AlertProjector:
                     await self._apply(records)
         finally:
             await reader.close()
+
+    async def _start_anew(self) -> None:
+        """Go back to where the topic begins; an alert that is stored already is not stored again."""
+        try:
+            first, _ = await self._log.bounds(ALERTS.name, PARTITION)
+            await self._alerts.store([], expected=self._offset, new=first)
+        except (LogUnavailable, ReadModelUnavailable) as error:
+            log.warning("alerts wait to be read", error=str(error))
+            await self._clock.sleep(RETRY_SECONDS)
 
     async def _apply(self, records: list[Record]) -> None:
         alerts = [read_alert(record) for record in records]

@@ -183,6 +183,21 @@ class AlertsApi:
             await publish.close()
             assert await store.next_offset() == 4
 
+    async def test_a_topic_that_was_lost_is_read_anew_and_stores_nothing_twice(
+        self, store: AlertStore, tmp_path: Path
+    ) -> None:
+        told = []
+        for folder, published in (("before", [1, 2, 3]), ("after", [3, 4])):
+            (tmp_path / folder).mkdir()
+            async with alerts_log(tmp_path / folder) as log:
+                publish = AlertPublisher(log)
+                await publish([alert(number) for number in published])
+                with structlog.testing.capture_logs() as lines:
+                    await read_up_to(len(published), AlertProjector(log, store, clock=SystemClock()), store)
+                told += [line["alert"] for line in lines if line["event"] == "alert"]
+                await publish.close()
+        assert told == [alert(number).id for number in (1, 2, 3, 4)]
+
     async def test_a_record_that_is_no_alert_stops_the_projector_before_it(
         self, store: AlertStore, tmp_path: Path
     ) -> None:
@@ -222,6 +237,15 @@ async def caught_up(projector: AlertProjector) -> None:
     running = asyncio.create_task(projector.run())
     async with asyncio.timeout(DEADLINE_SECONDS):
         while projector.unready() is not None and not running.done():  # noqa: ASYNC110 - asked, as a probe does
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def read_up_to(offset: int, projector: AlertProjector, store: AlertStore) -> None:
+    running = asyncio.create_task(projector.run())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while await store.next_offset() != offset and not running.done():  # noqa: ASYNC110 - asked, as a probe does
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -92,7 +92,7 @@ async def follow(log: EventLog, engine: AsyncEngine, said: Said) -> None:
 async def caught_up(log: EventLog, state: DetectorState) -> bool:
     for partition in range(AUTH_BY_SOURCE.partitions):
         offset, _ = await state.load(partition)
-        if offset < (await log.bounds(AUTH_BY_SOURCE.name, partition))[1]:
+        if offset != (await log.bounds(AUTH_BY_SOURCE.name, partition))[1]:
             return False
     return True
 
@@ -121,6 +121,20 @@ async def test_a_crash_around_an_alert_loses_none_and_says_no_other(
     await follow(log, engine, second)
     said = {alert.id: alert for alert in (*first.alerts, *second.alerts)}
     assert said == {alert.id: alert for each in records.values() for alert in fold(each)[0]}
+
+
+async def test_a_log_that_lost_its_end_is_folded_anew(log: EmbeddedLog, engine: AsyncEngine, tmp_path: Path) -> None:
+    records = records_of(6, per_partition=30, attempts_each=50)
+    await send(log, records)
+    await follow(log, engine, Said())
+    cut = await EmbeddedLog.open(tmp_path / "after-the-power-cut.db")
+    await cut.ensure_topics([AUTH_BY_SOURCE])
+    said = Said()
+    for part in (slice(20), slice(20, None)):  # what was left, and what came under the lost offsets since
+        await send(cut, {partition: each[part] for partition, each in records.items()})
+        await follow(cut, engine, said)
+    assert {alert.id for alert in said.alerts} == {a.id for each in records.values() for a in fold(each)[0]}
+    await cut.close()
 
 
 async def test_alerts_that_are_not_acknowledged_are_published_until_they_are(
