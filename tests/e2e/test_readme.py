@@ -63,3 +63,15 @@ def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make ([a-z-]+)`", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_test_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", README))
+    root = Path(__file__).parents[2]
+    sources = [
+        path.read_text(encoding="utf-8")
+        for folder in ("tests", "libs/keyledger/testing")
+        for path in (root / folder).rglob("*.py")
+    ]
+    assert named
+    assert {name for name in named if not any(f"def {name}(" in source for source in sources)} == set()
