@@ -133,6 +133,18 @@ async def test_a_restarted_node_goes_on_where_it_was_and_answers_only_once_prove
         assert (await second.ask(token)).status == 200
 
 
+async def test_a_node_that_has_ended_answers_for_nothing_any_more(tmp_path: Path) -> None:
+    place = Place(tmp_path, on_stale="allow")
+    _, token = populated(place)
+    async with running(place) as task:
+        await place.publish()
+        await place.beat()
+        await until(lambda: place.node.ready)
+        task.cancel()
+        await asyncio.wait([task])
+        assert place.node.verify(token, Ask(place.clock.now())).code == "verifier-stale", "nobody tells it of changes"
+
+
 async def test_attempts_of_the_last_moment_are_sent_before_the_node_ends(tmp_path: Path) -> None:
     place = Place(tmp_path)
     async with running(place):
