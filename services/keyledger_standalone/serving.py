@@ -2,13 +2,16 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
+
+import structlog
 
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import TOPICS
-from keyledger.eventlog.port import EventLog
+from keyledger.eventlog.port import EventLog, LogUnavailable
 from keyledger.eventstore.migrating import migrate
 from keyledger.runtime.masters import open_peppers
 from keyledger.runtime.process import Process
@@ -17,6 +20,8 @@ from keyledger_commands.bootstrap import FILE_NAME, bootstrap
 from keyledger_standalone.build import build
 
 PRUNE_SECONDS = 3600.0
+
+log = structlog.get_logger(__name__)
 
 
 async def serve_standalone(process: Process) -> int:
@@ -41,18 +46,25 @@ async def serve_standalone(process: Process) -> int:
 async def _pruning(event_log: EventLog, clock: Clock) -> AsyncIterator[None]:
     """Let the embedded log forget what its topics need not keep; Kafka does so itself."""
     prune = getattr(event_log, "prune", None)
-
-    async def prune_for_ever() -> None:
-        while prune is not None:
-            await prune()
-            await clock.sleep(PRUNE_SECONDS)
-
-    task = asyncio.create_task(prune_for_ever(), name="log-pruning")
+    if prune is None:
+        yield
+        return
+    task = asyncio.create_task(prune_for_ever(prune, clock), name="log-pruning")
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+async def prune_for_ever(prune: Callable[[], Awaitable[int]], clock: Clock) -> NoReturn:
+    """Prune now and every hour. A log that cannot be written now is pruned the next time."""
+    while True:
+        try:
+            await prune()
+        except LogUnavailable as error:
+            log.warning("the log is not pruned", error=str(error))
+        await clock.sleep(PRUNE_SECONDS)
 
 
 def _say_ready(origin: str, root_key: Path, made_now: Path | None) -> None:
