@@ -62,6 +62,29 @@ def test_a_wrong_setting_refuses_to_start_with_one_line_that_names_it(
     assert "hunter2" not in said
 
 
+@pytest.mark.parametrize("taken", ["", "pepper", "log.db", "ledger.db", "index-local"])
+def test_a_data_folder_that_cannot_be_used_refuses_to_start_with_one_line_that_names_it(
+    taken: str, tmp_path: Path
+) -> None:
+    """Something else stands where a file or folder must be; a read-only disk is told in the same way."""
+    folder = tmp_path / "data"
+    if taken in ("", "index-local"):
+        folder.mkdir() if taken else folder.touch()
+        (folder / taken).touch()
+    else:
+        (folder / taken).mkdir(parents=True)
+    said = _refused({}, folder)
+    assert said.count("\n") == 1
+    assert str(folder / taken) in said or "the ledger's database" in said
+
+
+def test_a_second_one_on_the_same_data_folder_refuses_to_start_with_one_line(fresh: Embedded) -> None:
+    said = _refused({}, fresh.data_dir)
+    assert said.count("\n") == 1
+    assert "open already" in said
+    assert httpx2.get(f"{fresh.origin}/readyz").status_code == 200, "the first one did not notice"
+
+
 def test_a_port_that_is_taken_refuses_to_start_with_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -14,17 +14,26 @@ from keyledger.contracts.ports import Clock, Randomness
 from keyledger.eventlog.opening import open_log
 from keyledger.eventlog.port import EventLog, LogUnavailable, TopicMismatch
 from keyledger.eventstore.opening import open_ledger
-from keyledger.eventstore.port import Ledger, LedgerNotMigrated, LedgerUnavailable
+from keyledger.eventstore.port import Ledger, LedgerNotMigrated, LedgerUnavailable, OutcomeUnknown
 from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.runtime.logging import configure_logging
 from keyledger.runtime.settings import InvalidSettings, Settings, read_settings
-from keyledger.verification.index import IndexInUse, open_index
+from keyledger.verification.index import IndexInUse, IndexUnusable, open_index
 from keyledger.verification.node import NodeSettings, VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.verification.projector import VerificationProjection
 
 CANNOT_START: Final = 2
-_REASONS: Final = (InvalidSettings, LedgerNotMigrated, LedgerUnavailable, LogUnavailable, TopicMismatch, IndexInUse)
+_REASONS: Final = (
+    InvalidSettings,
+    LedgerNotMigrated,
+    LedgerUnavailable,
+    OutcomeUnknown,
+    LogUnavailable,
+    TopicMismatch,
+    IndexInUse,
+    IndexUnusable,
+)
 """What an operator can mend: told in one line, without a trace. Everything else is a defect and shows one."""
 
 
@@ -99,6 +108,10 @@ def run(name: str, main: Callable[[Process], Awaitable[int]]) -> int:
         return asyncio.run(_awaited(main(Process(settings))))
     except _REASONS as error:
         sys.stderr.write(f"{name}: {error}\n")
+        return CANNOT_START
+    except OSError as error:  # a data folder that cannot be written, a certificate that is not there, a full disk
+        where = "" if error.filename is None else f"{error.filename}: "
+        sys.stderr.write(f"{name}: {where}{error.strerror or error}\n")
         return CANNOT_START
 
 

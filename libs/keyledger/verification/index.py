@@ -41,6 +41,10 @@ class IndexInUse(Exception):
     """Another writer has this index open: each node needs a folder of its own."""
 
 
+class IndexUnusable(Exception):
+    """The index cannot be opened: its folder may not be written, or the disk is full or failing."""
+
+
 class IndexFull(Exception):
     """The index has reached its largest size: raise ``KEYLEDGER_INDEX_SIZE_MB`` and start again."""
 
@@ -143,6 +147,7 @@ def open_index(folder: Path, *, generation: int, size_mb: int, boot_id: str | No
 
     Raises:
         IndexInUse: another process, or this one, has it open for writing.
+        IndexUnusable, OSError: its folder cannot be written.
     """
     mine = _generation_folder(folder, generation)
     mine.mkdir(parents=True, exist_ok=True)
@@ -160,6 +165,9 @@ def open_index(folder: Path, *, generation: int, size_mb: int, boot_id: str | No
         )
         # Slots of readers that were killed would pin old pages, and the file would grow without end.
         environment.reader_check()
+    except lmdb.Error as error:
+        os.close(lock)
+        raise IndexUnusable(f"the index in {mine} cannot be opened: {error}") from error
     except BaseException:
         os.close(lock)
         raise
