@@ -1,5 +1,7 @@
 """Verification attempts as they travel: many in one record, each under the same id on both topics."""
 
+from functools import lru_cache
+from ipaddress import IPv6Network
 from typing import Final, Literal
 from zlib import crc32
 
@@ -40,8 +42,22 @@ encode_attempts: Final = msgspec.json.Encoder().encode
 decode_attempts: Final = msgspec.json.Decoder(list[AuthAttempt]).decode
 
 
+@lru_cache(maxsize=8192)
+def neighbourhood(source: str) -> str:
+    """Return what attempts from a source are counted under: an IPv4 address itself, of an IPv6 address its /64.
+
+    Whoever has one address of a /64 has all of them (RFC 6177, RFC 7421), and could try each key from another one.
+    """
+    if ":" not in source:
+        return source
+    try:
+        return str(IPv6Network((source.partition("%")[0], 64), strict=False))
+    except ValueError:  # a node that names its sources otherwise must not stop those who count
+        return source
+
+
 def partition_of(text: str, partitions: int) -> int:
-    """Return the partition for a key id, fingerprint or source address: CRC-32 of its UTF-8 bytes, modulo."""
+    """Return the partition for a key id, fingerprint or source's neighbourhood: CRC-32 of its UTF-8 bytes, modulo."""
     return crc32(text.encode()) % partitions
 
 

@@ -1,8 +1,9 @@
 """The rule ``failed-burst``: five failed attempts from one source within ten minutes, sliding, in event time.
 
-A burst belongs to a scope: (the attempt's organization, the source). The organization is the key's, else that of the
-verifier's binding, else None, which means the operator. So what one tenant's verifiers saw neither counts towards
-another tenant's alert nor shows in its evidence, even when both are tried from the same address.
+A burst belongs to a scope: (the attempt's organization, the source's neighbourhood). The organization is the key's,
+else that of the verifier's binding, else None, which means the operator. So what one tenant's verifiers saw neither
+counts towards another tenant's alert nor shows in its evidence, even when both are tried from the same address. The
+neighbourhood is an IPv4 address, or the /64 of an IPv6 address.
 
 One alert per burst. A burst begins with the fifth failure that fits into a window ending at the newest failure seen
 from its scope; every further failure no more than a window after the newest one extends it silently; the first
@@ -21,7 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from keyledger.contracts.alert import Alert
-from keyledger.contracts.auth_event import AuthAttempt
+from keyledger.contracts.auth_event import AuthAttempt, neighbourhood
 from keyledger.contracts.verdict import FAILED_CREDENTIAL
 from keyledger.domain.identifiers import UUID_DIGITS, encode_base62
 
@@ -51,8 +52,8 @@ INITIAL: Final[Burst] = Gathering()
 
 
 def scope_of(attempt: AuthAttempt) -> str:
-    """Return the scope whose state this attempt belongs to, as unambiguous text: JSON of (organization, source)."""
-    return msgspec.json.encode((attempt.organization_id, attempt.source)).decode()
+    """Return the scope whose state an attempt belongs to, as unambiguous text: JSON of (organization, neighbourhood)."""
+    return msgspec.json.encode((attempt.organization_id, neighbourhood(attempt.source))).decode()
 
 
 def counts(attempt: AuthAttempt) -> bool:
@@ -77,13 +78,14 @@ def observe(burst: Burst, attempt: AuthAttempt) -> tuple[Burst, tuple[Alert, ...
 
 
 def _alert(tripping: AuthAttempt, window: tuple[Failure, ...]) -> Alert:
+    subject = neighbourhood(tripping.source)
     return Alert(
         id=alert_id(RULE, scope_of(tripping), tripping.id),
         rule=RULE,
         severity="medium",
-        title=f"{len(window)} failed attempts from {tripping.source} within 10 minutes",
+        title=f"{len(window)} failed attempts from {subject} within 10 minutes",
         organization_id=tripping.organization_id,
-        subject=tripping.source,
+        subject=subject,
         first_seen=window[0][0],
         last_seen=window[-1][0],
         count=len(window),

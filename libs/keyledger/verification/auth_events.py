@@ -13,7 +13,14 @@ from typing import Final
 
 import msgspec
 
-from keyledger.contracts.auth_event import MAX_RECORD_BYTES, RECORD_TYPE, AuthAttempt, partition_of, record_id
+from keyledger.contracts.auth_event import (
+    MAX_RECORD_BYTES,
+    RECORD_TYPE,
+    AuthAttempt,
+    neighbourhood,
+    partition_of,
+    record_id,
+)
 from keyledger.contracts.cloudevents import attributes
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import AUTH, AUTH_BY_SOURCE, Topic
@@ -84,7 +91,7 @@ class AuthEventSink:
         self._held += 2
         subject = attempt.key_id or attempt.fingerprint or attempt.source
         self._by_key[partition_of(subject, AUTH.partitions)].add(encoded)
-        self._by_source[partition_of(attempt.source, AUTH_BY_SOURCE.partitions)].add(encoded)
+        self._by_source[partition_of(neighbourhood(attempt.source), AUTH_BY_SOURCE.partitions)].add(encoded)
 
     async def run(self) -> None:
         """Send until cancelled; what is left then has ``FLUSH_SECONDS`` to be acknowledged."""

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from keyledger.contracts.alert import Alert
 from keyledger.contracts.auth_event import AuthAttempt
 from keyledger.contracts.verdict import Code
-from keyledger.detection.failed_burst import FAILURES, INITIAL, WINDOW_MICROSECONDS, Bursting, observe
+from keyledger.detection.failed_burst import FAILURES, INITIAL, WINDOW_MICROSECONDS, Bursting, observe, scope_of
 from tests.unit.detection.attempts import MINUTE, START, attempt
 
 
@@ -30,6 +30,19 @@ def test_the_alert_id_is_fixed_for_ever() -> None:
     """A changed id would store and notify every alert of the log once more when it is read again."""
     (alert,) = alerts_of([attempt(n, n) for n in range(5)])
     assert alert.id == "alert_21dox3bQ76BQGYtA2rQDPb"
+
+
+def test_an_attacker_cannot_spread_a_burst_over_the_addresses_of_one_ipv6_network() -> None:
+    """A single customer's line has a /64: 2^64 addresses, and each attempt would come from another one."""
+    scopes = {scope_of(attempt(n, n, source=f"2001:db8:1:2::{n + 1:x}")) for n in range(5)}
+    assert len(scopes) == 1
+    (alert,) = alerts_of([attempt(n, n, source=f"2001:db8:1:2::{n + 1:x}") for n in range(5)])
+    assert alert.subject == "2001:db8:1:2::/64"
+    assert alert.title == "5 failed attempts from 2001:db8:1:2::/64 within 10 minutes"
+
+
+def test_ipv6_networks_are_counted_apart() -> None:
+    assert len({scope_of(attempt(n, n, source=f"2001:db8:1:{n + 1:x}::1")) for n in range(5)}) == 5
 
 
 def test_four_failures_are_no_burst() -> None:

@@ -90,6 +90,15 @@ async def test_an_attempt_is_on_both_topics_under_one_id_each_where_its_reader_l
     assert (sink.dropped, sink.waiting, sink.acknowledged) == (0, 0, 100)
 
 
+async def test_one_reader_sees_all_attempts_from_an_ipv6_network(broker: Broker) -> None:
+    sink = sink_of(broker)
+    async with running(sink):
+        for number in range(50):
+            sink.record(attempt(sink, number, source=f"2001:db8:1:2::{number:x}"))
+    filled = [number for number in range(AUTH_BY_SOURCE.partitions) if broker.held(AUTH_BY_SOURCE.name, number)]
+    assert len(filled) == 1
+
+
 async def test_records_of_each_partition_are_numbered_without_a_gap(broker: Broker) -> None:
     sink = sink_of(broker)
     async with running(sink):
