@@ -52,7 +52,7 @@ INITIAL: Final[Burst] = Gathering()
 
 
 def scope_of(attempt: AuthAttempt) -> str:
-    """Return the scope whose state an attempt belongs to, as unambiguous text: JSON of (organization, neighbourhood)."""
+    """Return the scope whose state an attempt belongs to, as unambiguous text: JSON of organization, neighbourhood."""
     return msgspec.json.encode((attempt.organization_id, neighbourhood(attempt.source))).decode()
 
 
