@@ -1,9 +1,11 @@
 """``keyledger serve``: migrate, see to the topics and the first organization, then run everything in one process."""
 
 import asyncio
+import fcntl
+import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +18,7 @@ from keyledger.eventstore.migrating import migrate
 from keyledger.runtime.masters import open_peppers
 from keyledger.runtime.process import Process
 from keyledger.runtime.serving import serve
+from keyledger.runtime.settings import InvalidSettings
 from keyledger_commands.bootstrap import FILE_NAME, bootstrap
 from keyledger_standalone.build import build
 
@@ -26,8 +29,13 @@ log = structlog.get_logger(__name__)
 
 async def serve_standalone(process: Process) -> int:
     """Serve until told to stop, and return the exit code."""
+    process.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _alone_in(process.settings.data_dir):
+        return await _serve_alone(process)
+
+
+async def _serve_alone(process: Process) -> int:
     settings = process.settings
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     peppers = open_peppers(settings)
     await migrate(settings.ledger_url)
     async with process.ledger() as ledger, process.event_log() as event_log:
@@ -40,6 +48,20 @@ async def serve_standalone(process: Process) -> int:
                 _say_ready(f"http://{settings.host}:{settings.port}", settings.data_dir / FILE_NAME, made_now)
 
             return await serve(service, settings, registry=process.registry, when_ready=say_ready)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the data folder, as long as the process lives: two that write the same read models would end each other."""
+    descriptor = os.open(folder / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidSettings(f"KEYLEDGER_DATA_DIR: another `keyledger serve` runs in {folder}") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @asynccontextmanager

@@ -78,10 +78,10 @@ def test_a_data_folder_that_cannot_be_used_refuses_to_start_with_one_line_that_n
     assert str(folder / taken) in said or "the ledger's database" in said
 
 
-def test_a_second_one_on_the_same_data_folder_refuses_to_start_with_one_line(fresh: Embedded) -> None:
-    said = _refused({}, fresh.data_dir)
+def test_a_second_one_in_the_same_data_folder_refuses_to_start_whatever_it_is_called(fresh: Embedded) -> None:
+    said = _refused({"KEYLEDGER_NODE": "another"}, fresh.data_dir)
     assert said.count("\n") == 1
-    assert "open already" in said
+    assert "another `keyledger serve` runs in" in said
     assert httpx2.get(f"{fresh.origin}/readyz").status_code == 200, "the first one did not notice"
 
 
