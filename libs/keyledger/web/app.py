@@ -7,11 +7,12 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyledger.contracts.ports import Randomness
 from keyledger.web import problems
-from keyledger.web.documents import name_media_types
+from keyledger.web.documents import complete_examples, name_media_types
 
 MAX_BODY_BYTES = 256 * 1024
 REQUEST_ID_HEADER = "Keyledger-Request-Id"
@@ -75,7 +76,7 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return this service's part of the OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = name_media_types(super().openapi())
+            self.openapi_schema = complete_examples(name_media_types(super().openapi()))
         return self.openapi_schema
 
 
@@ -88,5 +89,10 @@ def create_app(title: str, *, randomness: Randomness, **more: Any) -> FastAPI:
     @app.exception_handler(BodyTooLarge)
     async def _(request: Request, _error: BodyTooLarge) -> Response:
         return problems.answer(problems.Problem("request-too-large", f"at most {MAX_BODY_BYTES} bytes"), request)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _(request: Request, _error: ClientDisconnect) -> Response:
+        # Nobody hears it. Taken for a failure, each one would be two traces in the log.
+        return problems.answer(problems.Problem("malformed-request", "the body ended early"), request)
 
     return app
