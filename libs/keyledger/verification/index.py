@@ -20,7 +20,7 @@ import lmdb
 import msgspec
 
 from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, Versioned
+from keyledger.projections.port import Checkpoint, ReadModelUnavailable, Versioned
 from keyledger.verification.records import Record, Stored, decode_stored, encode_stored
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ MAX_READERS: Final = 1024
 SPARE_TRANSACTIONS: Final = 16
 """Read transactions kept for renewal: py-lmdb renews one of these at ``begin``, which costs 0.09 us with ``abort``."""
 
+_OF_THE_DISK: Final = (lmdb.DiskError, lmdb.Error)
+"""LMDB's own errors have classes; what the system says is a DiskError (ENOSPC) or a bare Error (EIO, EDQUOT, EFBIG)."""
 _MARK: Final = "opened-in-boot"
 _LOCK: Final = "writer.lock"
 
@@ -88,7 +90,7 @@ class LmdbIndex:
         """Commit rows and checkpoint together on a clean exit, else roll back everything.
 
         Raises:
-            IndexFull: nothing was written.
+            IndexFull, ReadModelUnavailable (the disk is full or failing): nothing was written.
         """
         if self._writing:
             # LMDB's writer lock is the thread's: waiting for it here would stop the loop that has to free it.
@@ -99,6 +101,10 @@ class LmdbIndex:
                 yield IndexRows(transaction, self)
         except lmdb.MapFullError as error:
             raise IndexFull(f"{self._folder} cannot grow any more: raise KEYLEDGER_INDEX_SIZE_MB") from error
+        except lmdb.Error as error:
+            if type(error) not in _OF_THE_DISK:
+                raise
+            raise ReadModelUnavailable(f"{self._folder}: {error}") from error
         finally:
             self._writing = False
         self.on_commit(self.applied())

@@ -1,8 +1,6 @@
 import asyncio
-import resource
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from keyledger.eventstore.sqlite.ledger import SqliteLedger
 from keyledger.eventstore.verifying import verify_chain
 from keyledger.testing.ledger_examples import SteppedClock, a_claim, an_append, together
 from keyledger.testing.ledger_suite import LedgerSuite, Opener
+from tests.full_disk import no_room_beyond
 
 CHANGES = [
     "UPDATE events SET data = x'00' WHERE position = 1",
@@ -34,18 +33,6 @@ CHANGES = [
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
-
-
-@contextmanager
-def a_full_disk(ledger_file: Path) -> Iterator[None]:
-    """Refuse every byte with which SQLite's write-ahead file would grow."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = Path(f"{ledger_file}-wal").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestSqliteLedger(LedgerSuite):
@@ -89,7 +76,7 @@ class TestSqliteLedger(LedgerSuite):
         self, ledger: Ledger, path: Path
     ) -> None:
         await ledger.move_checkpoint("relay", expected=0, new=1)
-        with a_full_disk(path), pytest.raises(OutcomeUnknown):
+        with no_room_beyond(Path(f"{path}-wal")), pytest.raises(OutcomeUnknown):
             await ledger.move_checkpoint("relay", expected=1, new=2)
         await ledger.move_checkpoint("relay", expected=await ledger.checkpoint("relay"), new=3)
         assert await ledger.checkpoint("relay") == 3

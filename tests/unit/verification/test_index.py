@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from keyledger.projections.port import Checkpoint, ReadModel, Versioned
+from keyledger.projections.port import Checkpoint, ReadModel, ReadModelUnavailable, Versioned
 from keyledger.testing.read_model_suite import Open, ReadModelSuite, at, commit, key, load
 from keyledger.verification.index import IndexFull, IndexInUse, LmdbIndex, open_index
 from keyledger.verification.records import KeyRecord, OwnerRecord, Record, SecretRecord
+from tests.full_disk import no_room_beyond
 
 SIZE_MB = 32
 
@@ -114,6 +115,19 @@ async def test_a_full_index_says_which_setting_to_raise_and_keeps_what_it_had(tm
     with pytest.raises(IndexFull, match="KEYLEDGER_INDEX_SIZE_MB"):
         await commit(index, many, expected=at(1), new=at(2))
     assert await index.checkpoint() == at(1)
+    index.close()
+
+
+async def test_what_a_full_disk_refused_can_be_written_when_there_is_room(tmp_path: Path) -> None:
+    index = opened(tmp_path)
+    await commit(index, {key(1): Versioned(1, example(1))}, expected=Checkpoint(), new=at(1))
+    many = {key(number): Versioned(1, example(number)) for number in range(2_000)}
+    data = tmp_path / "generation-1" / "data" / "data.mdb"
+    with no_room_beyond(data), pytest.raises(ReadModelUnavailable):
+        await commit(index, many, expected=at(1), new=at(2))
+    assert await index.checkpoint() == at(1)
+    await commit(index, many, expected=at(1), new=at(2))
+    assert await load(index, *many) == many
     index.close()
 
 
