@@ -28,6 +28,7 @@ class AlertProjector:
         self._log, self._alerts, self._clock = event_log, alerts, clock
         self._offset = 0
         self._goal: int | None = None
+        self._waiting = False
 
     def unready(self) -> str | None:
         """Say why the store must not be asked yet; None once it holds what the topic held at the start."""
@@ -46,8 +47,7 @@ class AlertProjector:
             try:
                 await self._follow()
             except (LogUnavailable, ReadModelUnavailable) as error:
-                log.warning("alerts wait to be read", error=str(error))
-                await self._clock.sleep(RETRY_SECONDS)
+                await self._pause(error)
             except OffsetOutOfRange as error:
                 log.warning("the alerts' topic is another one than before, or is shorter: read anew", error=str(error))
                 await self._start_anew()
@@ -58,6 +58,7 @@ class AlertProjector:
         self._offset = await self._alerts.next_offset()
         if self._goal is None:
             _, self._goal = await self._log.bounds(ALERTS.name, PARTITION)
+        self._waiting = False
         reader = await self._log.reader(ALERTS.name, PARTITION, self._offset)
         try:
             while True:
@@ -73,8 +74,13 @@ class AlertProjector:
             first, _ = await self._log.bounds(ALERTS.name, PARTITION)
             await self._alerts.store([], expected=self._offset, new=first)
         except (LogUnavailable, ReadModelUnavailable) as error:
+            await self._pause(error)
+
+    async def _pause(self, error: Exception) -> None:
+        if not self._waiting:  # told once, not at each try
             log.warning("alerts wait to be read", error=str(error))
-            await self._clock.sleep(RETRY_SECONDS)
+        self._waiting = True
+        await self._clock.sleep(RETRY_SECONDS)
 
     async def _apply(self, records: list[Record]) -> None:
         alerts = [read_alert(record) for record in records]

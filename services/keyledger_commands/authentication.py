@@ -26,7 +26,7 @@ from keyledger.verification.peppers import Peppers, digest
 from keyledger.verification.source import Network, SourceAddresses
 from keyledger.verification.token import Token, parse
 from keyledger.web.credentials import bearer_token
-from keyledger.web.principal import Principal, insufficient
+from keyledger.web.principal import Principal, insufficient, refused
 from keyledger.web.problems import Problem
 from keyledger.web.resources import moment
 from keyledger_commands.streams import key_of, load, organization_of, owner_of, role_of
@@ -89,7 +89,7 @@ class LedgerAuthentication:
         if judged.code == "insufficient-permission":
             raise insufficient(permission)
         if judged.principal is None:
-            raise Problem(judged.code)
+            raise refused(judged.code)
         return judged.principal
 
     async def _judge(self, sent: str, permission: str) -> _Judgement:

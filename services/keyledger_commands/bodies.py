@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from keyledger.domain.events import Environment, KeyType
+from keyledger.domain.permissions import BUILTIN_ROLES
 from keyledger.web.documents import JSON
 from keyledger.web.problems import Problem
 
@@ -22,6 +23,8 @@ Body = TypeVar("Body", bound=BaseModel)
 _RFC3339: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII | re.IGNORECASE
 )
+_ROLE_ID: Final = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+ROLE_IDS: Final = ", ".join(builtin.role for builtin in BUILTIN_ROLES)
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -48,6 +51,12 @@ def _email(text: str) -> str:
     return text
 
 
+def _role(text: str) -> str:
+    if _ROLE_ID.fullmatch(text) is None:
+        raise PydanticCustomError("role", "Write a role's id, such as {ids}", {"ids": ROLE_IDS})
+    return text
+
+
 def _time(value: object) -> object:
     """Return a time in UTC. Without an offset a time is a guess, and a number could be seconds or milliseconds."""
     if value is None:
@@ -69,8 +78,9 @@ Name = Annotated[
 Description = Annotated[str, Field(max_length=1000), AfterValidator(_description)]
 RoleId = Annotated[
     str,
+    AfterValidator(_role),
     Field(
-        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        json_schema_extra={"pattern": _ROLE_ID.pattern},
         description="The id of a role: `viewer`, `developer`, `administrator`, `api_manager`",
         examples=["developer"],
     ),

@@ -22,6 +22,7 @@ from keyledger.domain.identifiers import Kind, resource_id
 from keyledger.domain.keys import Absent, CreateKey, decide
 from keyledger.domain.organizations import FoundOrganization, seed
 from keyledger.eventstore.port import Append, CheckpointMoved, Ledger, Profile, VersionConflict
+from keyledger.runtime.masters import FILE_NAME as PEPPER_FILE
 from keyledger.runtime.masters import write_once
 from keyledger.runtime.settings import InvalidSettings
 from keyledger.verification.peppers import Peppers, digest
@@ -37,6 +38,8 @@ KEY_NAME: Final = "root key"
 _REQUEST_ID: Final = "bootstrap"
 _DONE: Final = "bootstrap"
 """The ledger's checkpoint that is 1 once the root key was made."""
+_MASTER: Final = "master"
+"""The ledger's checkpoint that holds the id of the first master, as a number."""
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +69,7 @@ async def bootstrap(
     A ledger that has its root key is left alone: the file may have been moved to a safe place.
 
     Raises:
-        InvalidSettings: ``root.key`` in the data folder is another key's.
+        InvalidSettings: ``root.key`` in the data folder is another key's, or the master is not this ledger's.
         LedgerError
     """
     return await _Bootstrap(ledger, peppers, randomness, clock, data_dir / FILE_NAME).complete()
@@ -84,6 +87,7 @@ class _Bootstrap:
         self._key_id = root_key_id(peppers)
 
     async def complete(self) -> Path | None:
+        await self._check_master()
         root = (await load(self._ledger, [self._key_id]))[self._key_id]
         if root.version:
             await self._remember()
@@ -106,6 +110,21 @@ class _Bootstrap:
             self._file.unlink(missing_ok=True)
             log.warning("another process made the root key: look for root.key in its data folder")
         return None
+
+    async def _check_master(self) -> None:
+        """Note which master this ledger's newest secrets are under, and refuse to go on without it.
+
+        Under another one every key would be refused, and the keys made meanwhile would be lost with the right one.
+        """
+        noted, current = await self._ledger.checkpoint(_MASTER), int(self._peppers.current_id, 16)
+        if noted and f"{noted:012x}" not in self._peppers.ids:
+            raise InvalidSettings(
+                "KEYLEDGER_PEPPER: none of the masters is the one that this ledger's keys were made under: put it back "
+                f"(setting, or {PEPPER_FILE} in the data folder); without it no key can be verified"
+            )
+        if noted != current:
+            with suppress(CheckpointMoved):  # another process that starts now notes the same
+                await self._ledger.move_checkpoint(_MASTER, expected=noted, new=current)
 
     async def _remember(self) -> None:
         """Note in the ledger that this is done, so that another master does not make a second root key."""

@@ -74,5 +74,6 @@ def check_grant(principal: Principal, around: Circumstances, roles: Iterable[str
         Problem: ``not-grantable``. Else rotating an administrator's key would be a way to become one.
     """
     effective = [granted for role in roles for granted in ((role,) if role is not None else roles_of(around.owner))]
-    if not principal.may_grant(effective):
-        raise Problem("not-grantable", "your key's role may not hand out every role that this needs")
+    beyond = sorted({role for role in effective if not principal.may_grant([role])})
+    if beyond:
+        raise Problem("not-grantable", f"your key's role may not hand out: {', '.join(beyond)}")

@@ -22,7 +22,7 @@ from keyledger.eventstore.port import Ledger
 from keyledger.web.conditions import check_if_match
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
-from keyledger_commands.bodies import CreateKeyBody
+from keyledger_commands.bodies import ROLE_IDS, CreateKeyBody
 from keyledger_commands.granting import OWNER_WORDS, check_grant, look_around
 from keyledger_commands.streams import NEW, Stream, key_of, load
 from keyledger_commands.writing import Decision
@@ -51,7 +51,7 @@ class KeyDecisions:
         if isinstance(around.owner, Nobody):
             raise refused("owner_id", f"there is no such {OWNER_WORDS[owner_type]}")
         if around.undefined:
-            raise refused("role", "there is no such role")
+            raise refused("role", f"there is no such role; there are {ROLE_IDS}")
         events = _decided(Absent(), command)
         check_grant(caller, around, [command.role])
         return Decision(stream=command.key_id, before=NEW, events=events, guards=around.guards)
@@ -79,7 +79,7 @@ class KeyDecisions:
         if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
             raise Problem("not-grantable", "its owner is not there")
         if around.undefined - {key.role}:
-            raise refused("role", "there is no such role")
+            raise refused("role", f"there is no such role; there are {ROLE_IDS}")
         check_grant(caller, around, roles)
         return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)), guards=around.guards)
 

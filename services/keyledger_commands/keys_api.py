@@ -201,5 +201,5 @@ _CREATE_EXAMPLES: Final[dict[str, Any]] = {
 }
 _CHANGE_EXAMPLES: Final[dict[str, Any]] = {
     "rename": {"name": "old laptop"},
-    "never expire": {"expires_at": None},
+    "other role": {"role": "viewer"},
 }

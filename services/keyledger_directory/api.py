@@ -177,7 +177,7 @@ def create_api(
         headers = await reflected(at_least)
         key = await store.find(caller.organization_id, key_id) if is_resource_id(key_id, "key") else None
         if key is None:
-            raise Problem("not-found", headers=headers)
+            raise Problem("not-found", "there is no such API key", headers=headers)
         found = resource(key, moment(clock.now()))
         headers["ETag"] = etag(key.version)
         # A key expires without a new version: who has seen it active must see that, whatever its ETag says.

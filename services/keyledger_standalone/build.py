@@ -14,6 +14,7 @@ from keyledger.runtime.serving import Service
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.openapi import document as verify_document
 from keyledger.verification.peppers import Peppers
+from keyledger.web.app import create_app
 from keyledger_anomalies.build import build as build_anomalies
 from keyledger_commands.build import build as build_commands
 from keyledger_directory.build import build as build_directory
@@ -70,5 +71,6 @@ def build(
     }
     documents = [verify_document(), *(app.openapi() for app in apps.values() if isinstance(app, FastAPI))]
     openapi = merged_openapi(documents)
-    origin = Origin(apps, {"/openapi.json": openapi})
+    elsewhere = create_app("Keyledger", randomness=process.randomness)
+    origin = Origin(apps, {"/openapi.json": openapi}, elsewhere=elsewhere)
     return StandaloneService(origin, [relay, commands, directory, verification, anomalies], openapi=openapi)

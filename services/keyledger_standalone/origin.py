@@ -1,12 +1,10 @@
 """The one public origin in one process: each request goes to the service that the route table names."""
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from keyledger.contracts.problems import PROBLEMS
 from keyledger.contracts.routes import Route, Service, find
 
 _LONGEST_REMEMBERED = 128
@@ -20,40 +18,31 @@ def find_cached(method: str, path: str) -> tuple[Route | None, tuple[str, ...]]:
 
 
 class Origin:
-    """Dispatches by method and path; answers unknown paths 404 and known paths with another method 405."""
+    """Dispatches by method and path.
 
-    def __init__(self, services: Mapping[Service, ASGIApp], documents: Mapping[str, bytes]) -> None:
-        self._services, self._documents = services, documents
+    A known path with another method goes to who knows the path, and is refused there; an unknown one to ``elsewhere``.
+    """
+
+    def __init__(
+        self, services: Mapping[Service, ASGIApp], documents: Mapping[str, bytes], *, elsewhere: ASGIApp
+    ) -> None:
+        self._services, self._documents, self._elsewhere = services, documents, elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         document = self._documents.get(scope["path"])
         if document is not None:
-            await _answer(send, 200, document, "application/json")
+            await _answer(send, document)
             return
         route, allowed = find_cached(scope["method"], scope["path"])
-        if route is not None:
-            await self._services[route.service](scope, receive, send)
-        elif allowed:
-            await _refuse(send, "method-not-allowed", ("allow", ", ".join(allowed)))
-        else:
-            await _refuse(send, "not-found")
+        if route is None and allowed:
+            route, _ = find_cached(allowed[0], scope["path"])
+        app = self._elsewhere if route is None else self._services[route.service]
+        await app(scope, receive, send)
 
 
-async def _refuse(send: Send, code: str, *headers: tuple[str, str]) -> None:
-    problem = PROBLEMS[code]
-    body = {"type": f"urn:keyledger:problem:{code}", "title": problem.title, "status": problem.status, "code": code}
-    await _answer(send, problem.status, json.dumps(body).encode(), "application/problem+json", *headers)
-
-
-async def _answer(send: Send, status: int, body: bytes, content_type: str, *headers: tuple[str, str]) -> None:
-    named = (
-        ("content-type", content_type),
-        ("content-length", str(len(body))),
-        ("cache-control", "no-store"),
-        *headers,
-    )
-    encoded = [(name.encode(), value.encode()) for name, value in named]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
+async def _answer(send: Send, document: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(document)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": document})

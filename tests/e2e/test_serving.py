@@ -175,3 +175,6 @@ def test_the_origin_answers_unknown_paths_and_methods_as_problems(embedded: Embe
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not-found")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method-not-allowed")
     assert wrong.headers["Allow"] == "GET, HEAD, POST"
+    for answer in (unknown, wrong):
+        assert answer.json()["request_id"] == answer.headers["Keyledger-Request-Id"]
+        assert answer.json()["detail"]

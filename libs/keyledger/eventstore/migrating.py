@@ -35,7 +35,9 @@ async def migrate(url: str) -> None:
             await connection.run_sync(_upgrade)
     except (SQLAlchemyError, OSError) as error:
         # The driver's own words, without the statement or the URL that SQLAlchemy adds.
-        raise LedgerUnavailable(f"the ledger's database: {getattr(error, 'orig', None) or error}") from error
+        raise LedgerUnavailable(
+            f"the ledger's database (KEYLEDGER_DATABASE_URL): {getattr(error, 'orig', None) or error}"
+        ) from error
     finally:
         await engine.dispose()
 

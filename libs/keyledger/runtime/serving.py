@@ -147,7 +147,9 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         listener.close()
         why = error.strerror or str(error)
-        raise InvalidSettings(f"KEYLEDGER_PORT: {settings.host}:{settings.port} cannot be used: {why}") from None
+        raise InvalidSettings(
+            f"KEYLEDGER_HOST, KEYLEDGER_PORT: {settings.host}:{settings.port} cannot be used: {why}"
+        ) from None
     return listener
 
 

@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from keyledger.domain.events import Environment
 from keyledger.eventlog.kafka_security import KafkaSecurity, SaslMechanism, SecurityProtocol
@@ -25,7 +25,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8700, ge=1, le=65535)
     data_dir: Path = Path(".keyledger")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -55,14 +55,14 @@ class Settings(BaseModel):
     verifier_organizations: tuple[str, ...] = ()
     verifier_environments: tuple[Environment, ...] = ("dev", "staging", "prod")
     on_stale: Literal["refuse", "allow"] = "refuse"
-    max_staleness_seconds: float = Field(default=10, gt=0)
-    clock_skew_seconds: float = Field(default=1, ge=0)
-    index_size_mb: int = Field(default=1024, ge=16)
+    max_staleness_seconds: float = Field(default=10, gt=0, le=86_400)
+    clock_skew_seconds: float = Field(default=1, ge=0, le=86_400)
+    index_size_mb: int = Field(default=1024, ge=16, le=1 << 24)
     """The largest size of the verification index; the file grows only as it fills."""
 
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks whose ``X-Forwarded-For`` is believed; nobody's by default."""
-    shutdown_seconds: float = Field(default=20, gt=0)
+    shutdown_seconds: float = Field(default=20, gt=0, le=3_600)
 
     @property
     def ledger_url(self) -> str:
@@ -98,6 +98,30 @@ class Settings(BaseModel):
     def _url(self, configured: SecretStr | None, file_name: str) -> str:
         return configured.get_secret_value() if configured else f"sqlite:///{self.data_dir / file_name}"
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _named_folder(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("name a folder, or leave it unset for .keyledger")
+        return value
+
+    @field_validator("kafka_ca_file")
+    @classmethod
+    def _readable_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError("there is no such file")
+        return path
+
+    @model_validator(mode="after")
+    def _complete_credentials(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and (
+            self.kafka_username is None or self.kafka_password is None
+        ):
+            raise ValueError(
+                f"{self.kafka_security_protocol} needs KEYLEDGER_KAFKA_USERNAME and KEYLEDGER_KAFKA_PASSWORD"
+            )
+        return self
+
     @field_validator("database_url", "directory_database_url", "alerts_database_url")
     @classmethod
     def _known_database(cls, url: SecretStr | None) -> SecretStr | None:
@@ -124,13 +148,16 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     values = {name.removeprefix(PREFIX).lower(): text for name, text in ours.items()}
     for secret in SECRETS:
         path = values.pop(f"{secret.lower()}_file", None)
+        if path is not None and secret.lower() in values:
+            raise InvalidSettings(f"{PREFIX}{secret} and {PREFIX}{secret}_FILE are both set: keep one of them")
         if path is not None:
             values[secret.lower()] = _read_secret(f"{PREFIX}{secret}_FILE", path)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        name = PREFIX + str(first["loc"][0]).upper()
+        # What concerns several settings has no place of its own.
+        name = PREFIX + str(first["loc"][0] if first["loc"] else "KAFKA_SECURITY_PROTOCOL").upper()
         raise InvalidSettings(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 

@@ -56,6 +56,11 @@ class Peppers:
         self.current_id = next(iter(self._masters))
         self._derived: dict[tuple[str, str], bytes] = {}
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the live masters, 12 hexadecimal digits each; the first is the one for new secrets."""
+        return tuple(self._masters)
+
     def __repr__(self) -> str:
         """Show which masters are live, by their ids."""
         return f"Peppers({', '.join(self._masters)})"

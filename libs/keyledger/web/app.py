@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyledger.contracts.ports import Randomness
 from keyledger.web import problems
-from keyledger.web.documents import name_media_types
+from keyledger.web.documents import complete_examples, name_media_types
 
 MAX_BODY_BYTES = 256 * 1024
 REQUEST_ID_HEADER = "Keyledger-Request-Id"
@@ -76,7 +76,7 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return this service's part of the OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = name_media_types(super().openapi())
+            self.openapi_schema = complete_examples(name_media_types(super().openapi()))
         return self.openapi_schema
 
 

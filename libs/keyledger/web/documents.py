@@ -111,3 +111,21 @@ def name_media_types(document: dict[str, Any]) -> dict[str, Any]:
                 if content.get(JSON, {}).get("schema", {}).get("$ref", "").endswith("/ProblemBody"):
                     content[MEDIA_TYPE] = content.pop(JSON)
     return document
+
+
+def complete_examples(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the OpenAPI document with the nulls in its examples that FastAPI drops: what is required stands there."""
+    for schema in document.get("components", {}).get("schemas", {}).values():
+        for example in schema.get("examples", []):
+            for name in schema.get("required", []):
+                example.setdefault(name, None)
+            for item in example.get("data", []):
+                for name in _required_of_items(document, schema):
+                    item.setdefault(name, None)
+    return document
+
+
+def _required_of_items(document: dict[str, Any], page: dict[str, Any]) -> list[str]:
+    name = page["properties"]["data"]["items"]["$ref"].rpartition("/")[2]
+    required: list[str] = document["components"]["schemas"][name].get("required", [])
+    return required

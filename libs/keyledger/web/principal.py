@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from fastapi import Request
 from msgspec import Struct
 
+from keyledger.contracts.verdict import Code
 from keyledger.domain.events import OwnerType
 from keyledger.domain.permissions import Authority
+from keyledger.verification.answers import DETAILS
 from keyledger.web.problems import Problem
 
 
@@ -46,3 +48,9 @@ Authenticate = Callable[[Request, str], Awaitable[Principal]]
 def insufficient(permission: str) -> Problem:
     """Return the refusal that names the missing permission."""
     return Problem("insufficient-permission", f"this needs the permission {permission}")
+
+
+def refused(code: Code) -> Problem:
+    """Return the refusal of a credential, in the words that the verify route uses."""
+    retry = {"Retry-After": "1"} if code == "verifier-stale" else {}
+    return Problem(code, DETAILS[code], headers=retry)

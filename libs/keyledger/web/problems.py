@@ -23,6 +23,12 @@ MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)
 
 
+_DETAILS = {
+    "not-found": "there is nothing at this path; /openapi.json describes what there is",
+    "method-not-allowed": "the Allow header names the methods of this path",
+}
+
+
 class Problem(Exception):
     """A refusal that the caller is told. ``errors``: pairs of a JSON pointer (or parameter name) and what to do."""
 
@@ -82,7 +88,7 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if code == "method-not-allowed":  # the framework knows the first route of the path only
             headers["Allow"] = ", ".join(find(request.method, request.url.path)[1]) or headers.get("allow", "")
-        return answer(Problem(code, headers=headers), request)
+        return answer(Problem(code, _DETAILS.get(code), headers=headers), request)
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> Response:
@@ -116,10 +122,13 @@ async def _answer_ledger_error(request: Request, error: Exception) -> Response:
 
 def invalid_request(error: RequestValidationError) -> Problem:
     """Return the problem that names each invalid field by a pointer, and never repeats what was sent."""
-    errors = [(_pointer(item["loc"]), str(item["msg"])) for item in error.errors()]
+    errors = [(_pointer(item["loc"]), _MESSAGES.get(item["type"], str(item["msg"]))) for item in error.errors()]
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return Problem("malformed-request", "the body is not JSON")
     return Problem("invalid-request", "see errors", errors=errors)
+
+
+_MESSAGES = {"extra_forbidden": "There is no such field here", "missing": "This field is required"}
 
 
 def _pointer(location: Sequence[str | int]) -> str:

@@ -9,8 +9,7 @@ from keyledger.verification.node import VerifierNode
 from keyledger.verification.source import Network, SourceAddresses
 from keyledger.verification.verdict import Ask
 from keyledger.web.credentials import bearer_token
-from keyledger.web.principal import Principal, insufficient
-from keyledger.web.problems import Problem
+from keyledger.web.principal import Principal, insufficient, refused
 
 
 class VerifierAuthentication:
@@ -42,8 +41,7 @@ class VerifierAuthentication:
             or verdict.owner_type is None
             or verdict.owner_id is None
         ):
-            retry = {"Retry-After": "1"} if verdict.code == "verifier-stale" else {}
-            raise Problem(verdict.code, headers=retry)
+            raise refused(verdict.code)
         return Principal(
             organization_id=verdict.organization_id,
             operator=verdict.operator,

@@ -163,6 +163,23 @@ async def test_one_root_key_opens_two_ledgers_that_share_a_data_folder(clock: Se
     await other.close()
 
 
+async def test_a_start_without_the_ledgers_master_is_refused(ledger: Ledger, clock: SetClock, tmp_path: Path) -> None:
+    await start(ledger, clock, tmp_path)
+    other = Peppers([b"o" * MASTER_BYTES])
+    with pytest.raises(InvalidSettings, match="KEYLEDGER_PEPPER"):
+        await bootstrap(ledger, other, SystemRandomness(), clock, tmp_path)
+    assert await start(ledger, clock, tmp_path) is None
+
+
+async def test_an_old_master_may_go_once_a_new_one_was_first(ledger: Ledger, clock: SetClock, tmp_path: Path) -> None:
+    await start(ledger, clock, tmp_path)
+    new, old = b"n" * MASTER_BYTES, bytes(range(MASTER_BYTES))
+    await bootstrap(ledger, Peppers([new, old]), SystemRandomness(), clock, tmp_path)
+    await bootstrap(ledger, Peppers([new]), SystemRandomness(), clock, tmp_path)
+    with pytest.raises(InvalidSettings, match="KEYLEDGER_PEPPER"):
+        await bootstrap(ledger, Peppers([old]), SystemRandomness(), clock, tmp_path)
+
+
 async def test_a_new_first_master_makes_no_second_root_key(ledger: Ledger, clock: SetClock, tmp_path: Path) -> None:
     await start(ledger, clock, tmp_path)
     before = await ledger.head()

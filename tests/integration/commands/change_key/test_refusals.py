@@ -30,7 +30,17 @@ async def test_404_for_an_unknown_key(world: World) -> None:
     assert problem_of(answered, 404) == "not-found"
 
 
-@pytest.mark.parametrize("if_match", ['"2"', 'W/"1"', '"0", "7"', "1", "nonsense"])
+@pytest.mark.parametrize("if_match", ["1", "nonsense", '"1'])
+async def test_400_for_an_if_match_without_quotes_says_how_to_write_it(world: World, if_match: str) -> None:
+    made = await world.created()
+    answered = await world.send(
+        "PATCH", f"/v1/api-keys/{made['id']}", json={"name": "x"}, headers={"If-Match": if_match}
+    )
+    assert problem_of(answered, 400) == "malformed-request"
+    assert "with its quotes" in answered.json()["detail"]
+
+
+@pytest.mark.parametrize("if_match", ['"2"', 'W/"1"', '"0", "7"'])
 async def test_412_for_another_version(world: World, if_match: str) -> None:
     made = await world.created()
     answered = await world.send(
