@@ -46,7 +46,7 @@ class AlertResource(BaseModel):
     severity: Severity
     title: str
     organization_id: str | None = Field(description="Null: it concerns the operator and no organization")
-    subject: str = Field(description="What it is about: the source address")
+    subject: str = Field(description="What it is about: the source address; of IPv6 the /64 network")
     first_seen: datetime
     last_seen: datetime
     count: int

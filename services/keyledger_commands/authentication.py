@@ -93,7 +93,7 @@ class LedgerAuthentication:
         return judged.principal
 
     async def _judge(self, sent: str, permission: str) -> _Judgement:
-        # Computed for good keys too: every refusal costs the same work.
+        # Computed for good keys too. The ledger itself answers an unknown key faster than one with a long history.
         unknown = _Judgement(code="invalid-credential", fingerprint=fingerprint(self._fingerprint_key, sent))
         token = parse(sent)
         if token is None:

@@ -16,6 +16,7 @@ import pytest
 
 from infra.local.ports import free_port
 from tests.e2e.profiles import PROGRAM, Embedded, environment, running, wait_until_ready
+from tests.e2e.world import eventually
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -96,7 +97,10 @@ def test_a_port_that_is_taken_refuses_to_start_with_one_line(tmp_path: Path) -> 
 
 def test_the_root_key_is_for_its_owner_alone_and_never_in_what_is_printed(fresh: Embedded) -> None:
     assert (fresh.data_dir / "root.key").stat().st_mode & 0o777 == 0o600
-    printed = (fresh.data_dir.parent / "serve.log").read_text(encoding="utf-8")
+    log = fresh.data_dir.parent / "serve.log"
+    printed = eventually(
+        lambda: log.read_text(encoding="utf-8"), lambda text: "api-keys -H" in text, "the first steps are printed"
+    )
     assert str(fresh.data_dir / "root.key") in printed
     assert fresh.root_key() not in printed
 
