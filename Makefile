@@ -18,7 +18,7 @@ test: $(INSTALLED) servers check ## Run every test, on real Kafka and Postgres
 	$(BIN)/pytest -n 2 --dist loadgroup tests
 
 check: $(INSTALLED) lint ## Lint, types, import contracts and unit tests, in under a minute
-	$(BIN)/pytest -q tests/unit tests/architecture
+	$(BIN)/pytest -q -n 2 tests/unit tests/architecture
 
 lint: $(INSTALLED) ## Lint, formatting, types and import contracts
 	$(BIN)/ruff check
