@@ -117,8 +117,7 @@ class GroupCommit:
 
     async def _commit(self, appends: list[Append]) -> Sequence[Outcome]:
         """Pursue the batch until its outcome is known, or patience ends."""
-        uncertain = False
-        deadline = self._clock.monotonic() + PATIENCE_SECONDS
+        deadline: float | None = None  # from when its outcome is uncertain; the commit itself may have hung for long
         while True:
             try:
                 return await self._committer.commit(appends)
@@ -127,9 +126,10 @@ class GroupCommit:
                     return [MalformedAppend(str(refusal))]
                 return [outcome for append in appends for outcome in await self._commit([append])]
             except CommitUncertain as lost:
-                uncertain, why = True, str(lost)
+                why = str(lost)
+                deadline = deadline or self._clock.monotonic() + PATIENCE_SECONDS
             except LedgerUnavailable as refusal:
-                if not uncertain:
+                if deadline is None:
                     return [LedgerUnavailable(str(refusal)) for _ in appends]
                 why = str(refusal)
             if self._clock.monotonic() >= deadline:

@@ -108,6 +108,22 @@ class TestPostgresLedger(LedgerSuite):
             await waiting
         await other.close()
 
+    async def test_a_waiter_whose_notification_was_lost_is_woken_all_the_same(
+        self, ledger: Ledger, opener: Opener, postgres_database: str
+    ) -> None:
+        other = await opener(SteppedClock())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            listening = asyncio.create_task(ledger.wait_beyond(1, timeout_seconds=3_600))
+            while not listening.done():
+                await other.append(an_append("a", (await other.head()).position))
+            head = await other.head()
+            waiting = asyncio.create_task(ledger.wait_beyond(head.position, timeout_seconds=3_600))
+            connection = await asyncpg.connect(postgres_database)
+            await connection.execute("UPDATE ledger_head SET position = position + 1")  # and nobody is told of it
+            await connection.close()
+            await waiting
+        await other.close()
+
     async def test_a_lost_idle_connection_is_replaced(self, ledger: Ledger, postgres_database: str) -> None:
         await ledger.append(an_append("a"))
         for application in ("keyledger-ledger-writer", "keyledger-ledger-reader"):
@@ -120,6 +136,14 @@ class TestPostgresLedger(LedgerSuite):
         connection = ledger._committer._connection  # noqa: SLF001 - the very connection that commits
         assert connection is not None
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
+
+    async def test_a_writer_that_is_stopped_in_its_transaction_loses_the_lock_by_itself(self, ledger: Ledger) -> None:
+        await ledger.append(an_append("a"))
+        assert isinstance(ledger, PostgresLedger)
+        connection = ledger._committer._connection  # noqa: SLF001 - the very connection that holds the lock
+        assert connection is not None
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
+        assert await connection.fetchval("SHOW lock_timeout") == "5s"
 
     async def test_a_value_that_only_the_database_refuses_fails_alone(self, ledger: Ledger) -> None:
         """What ``checking`` overlooks must cost one command, not its neighbours."""

@@ -154,6 +154,17 @@ async def test_an_uncertain_commit_is_tried_again(writer: GroupCommit, committer
     assert len(committer.batches) == 3
 
 
+async def test_a_commit_that_hung_for_long_is_looked_up_all_the_same(
+    writer: GroupCommit, committer: ScriptedCommitter, clock: ManualClock
+) -> None:
+    def hang(_batch: Sequence[Append]) -> Sequence[Outcome]:
+        clock.passed += 2 * PATIENCE_SECONDS
+        raise CommitUncertain("no answer in time")
+
+    committer.script = [hang, succeed]
+    assert await writer.append(an_append("a")) == Appended(1, 1, 1)
+
+
 @pytest.mark.parametrize("append", [an_append("a"), an_append("a", events=(), idempotency=a_claim())])
 async def test_an_uncertain_commit_that_cannot_be_resolved_is_unknown(
     writer: GroupCommit, committer: ScriptedCommitter, clock: ManualClock, append: Append
