@@ -130,12 +130,15 @@ async def test_what_was_accepted_before_closing_is_finished(path: Path) -> None:
     log = await EmbeddedLog.open(path)
     await log.ensure_topics([Topic("t", 1, DAY_MS, "")])
     producer = await log.producer()
-    send = asyncio.create_task(producer.send("t", 0, numbered([0])))
-    await asyncio.sleep(0)  # let it begin
+    written = asyncio.create_task(producer.send("t", 0, numbered(range(5_000))))
+    for _ in range(2):  # let it be handed in, and its transaction begin
+        await asyncio.sleep(0)
+    waiting = asyncio.create_task(producer.send("t", 0, numbered([5_000])))
+    await asyncio.sleep(0)
     await log.close()
-    assert await send == 0
+    assert (await written, await waiting) == (4_999, 5_000)
     again = await EmbeddedLog.open(path)
-    assert await again.bounds("t", 0) == (0, 1)
+    assert await again.bounds("t", 0) == (0, 5_001)
     await again.close()
 
 

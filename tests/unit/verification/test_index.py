@@ -208,3 +208,36 @@ async def test_another_process_sees_each_commit_at_once(tmp_path: Path) -> None:
     reader.stdin.close()
     await reader.wait()
     index.close()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from keyledger.verification.index import open_index_for_reading
+index = open_index_for_reading(Path(sys.argv[1]), generation=1, size_mb=32)
+transaction = index.environment.begin()
+print("reading", flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_a_killed_reader_holds_no_old_pages_once_the_writer_opens_again(tmp_path: Path) -> None:
+    await filled(tmp_path, boot_id="one")
+    readers = []
+    for _ in ("killed", "another, which keeps the table of readers alive"):
+        reader = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HOLDER, str(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert reader.stdout is not None
+        assert await asyncio.wait_for(reader.stdout.readline(), 30) == b"reading\n"
+        readers.append(reader)
+    killed, living = readers
+    killed.kill()
+    await killed.wait()
+    index = opened(tmp_path, boot_id="one")
+    holders = index.environment.readers().split()
+    assert str(killed.pid) not in holders, "else the file would grow without end"
+    assert str(living.pid) in holders
+    index.close()
+    living.kill()
+    await living.wait()
