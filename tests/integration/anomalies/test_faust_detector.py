@@ -19,7 +19,7 @@ from keyledger.eventlog.kafka_security import PLAINTEXT
 from keyledger.eventlog.port import NewRecord, Producer, Reader, Record
 from keyledger.runtime.clock import SystemClock
 from keyledger_anomalies.alerts import Publish
-from keyledger_anomalies.faust_app import FaustDetector
+from keyledger_anomalies.faust_app import DetectorFailed, FaustDetector
 from keyledger_anomalies.tally import Tally
 from keyledger_anomalies.watchdog import DetectorStalled
 from tests.integration.anomalies.traffic import records_of
@@ -176,6 +176,23 @@ def detector_here(fleet: Fleet, publish: Publish, *, stall_seconds: float) -> Fa
         group=fleet.group,
         stall_seconds=stall_seconds,
     )
+
+
+async def test_a_detector_that_has_not_written_when_its_partitions_go_ends_itself(fleet: Fleet) -> None:
+    """Else its table write would land after those of the next owner, and take back what that one counted."""
+    publishing = asyncio.Event()
+
+    async def never_acknowledged(_alerts: Sequence[Alert]) -> None:
+        publishing.set()
+        await asyncio.Event().wait()
+
+    await fleet.send(1, [record([attempt(n, n) for n in range(5)], number=1, offset=0, partition=1)])
+    first = asyncio.create_task(detector_here(fleet, never_acknowledged, stall_seconds=600).run())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await publishing.wait()
+        await fleet.start()
+        with pytest.raises(DetectorFailed, match="before their entries were written"):
+            await first
 
 
 async def test_lag_without_progress_ends_the_detector_with_what_it_is_behind_by(fleet: Fleet) -> None:
