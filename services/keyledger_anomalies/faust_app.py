@@ -28,7 +28,6 @@ from keyledger_anomalies.watchdog import watch_progress
 
 GROUP: Final = "keyledger-anomalies"
 TABLE: Final = "detector"
-CHANGELOG: Final = f"{GROUP}-{TABLE}-changelog"
 COMMIT_SECONDS: Final = 0.5
 SESSION_SECONDS: Final = 10
 """Faust's default of a minute would leave a killed process's partitions unread for that long."""

@@ -84,8 +84,20 @@ class LedgerAuthentication:
         except Problem:  # two credentials are a mistake like none: neither is tried
             self._tell(request, permission, _Judgement(code="missing-credential"))
             raise
+        return await self._admit(request, permission, sent, told=False)
+
+    async def again(self, request: Request, permission: str) -> Principal:
+        """Judge a caller anew who was admitted before: only a refusal is another attempt to be recorded.
+
+        Raises:
+            Problem, LedgerUnavailable: as at the first time.
+        """
+        return await self._admit(request, permission, bearer_token(request), told=True)
+
+    async def _admit(self, request: Request, permission: str, sent: str | None, *, told: bool) -> Principal:
         judged = _Judgement(code="missing-credential") if sent is None else await self._judge(sent, permission)
-        self._tell(request, permission, judged)
+        if not told or judged.principal is None:
+            self._tell(request, permission, judged)
         if judged.code == "insufficient-permission":
             raise insufficient(permission)
         if judged.principal is None:

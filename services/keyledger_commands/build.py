@@ -3,7 +3,7 @@
 import asyncio
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from starlette.types import ASGIApp
 
 from keyledger.contracts.auth_event import AuthAttempt
@@ -61,6 +61,11 @@ def build(
         "Management requests by what authentication said",
         ["code"],
         registry=process.registry,
+    )
+
+    dropped = "Management attempts that found the buffer full"
+    Gauge("keyledger_management_attempts_dropped", dropped, registry=process.registry).set_function(
+        lambda: sink.dropped
     )
 
     def record(attempt: AuthAttempt) -> None:

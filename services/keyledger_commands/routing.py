@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from keyledger.contracts.routes import Method, permission_for
 from keyledger.web.documents import AUTHENTICATED, answered_headers, problem_answers
-from keyledger.web.principal import Authenticate, Principal
+from keyledger.web.principal import Principal
+from keyledger_commands.authentication import LedgerAuthentication
 
 WRITE_PROBLEMS: Final = (
     *AUTHENTICATED,
@@ -41,7 +42,7 @@ _BEARER: Final = HTTPBearer(
     auto_error=False,
     description="An API key, as a Bearer token",
 )
-"""For the document alone: what is sent is judged by ``Authenticate``."""
+"""For the document alone: what is sent is judged by ``LedgerAuthentication``."""
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
@@ -49,9 +50,9 @@ Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 class Routes:
     """Collects routes of this service's router."""
 
-    def __init__(self, authenticate: Authenticate) -> None:
+    def __init__(self, authentication: LedgerAuthentication) -> None:
         self.router = APIRouter()
-        self._authenticate = authenticate
+        self._authentication = authentication
 
     def add(
         self,
@@ -88,8 +89,8 @@ class Routes:
         """Return the dependency that runs first, so that a stranger learns nothing of what else is wrong."""
 
         async def authenticate(request: Request) -> None:
-            request.state.authenticate = partial(self._authenticate, request, permission)
-            request.state.principal = await request.state.authenticate()
+            request.state.again = partial(self._authentication.again, request, permission)
+            request.state.principal = await self._authentication(request, permission)
 
         return authenticate
 
@@ -104,7 +105,7 @@ async def principal_again(request: Request) -> Principal:
     Raises:
         Problem: the caller was revoked meanwhile, or may not do this any more.
     """
-    request.state.principal = await request.state.authenticate()
+    request.state.principal = await request.state.again()
     return principal_of(request)
 
 

@@ -102,13 +102,14 @@ class Writes:
             if replay is not None:
                 return await self._replayed(replay)
             decide, caller = await prepare(), call.principal
-            for _ in range(ATTEMPTS):
+            for attempt in range(ATTEMPTS):
+                if attempt:
+                    caller = await call.again()  # what has changed may be the caller's own right
                 decision = await decide(caller)
                 append = self._append(call, caller, decision)
                 try:
                     outcome = await self._ledger.append(append)
                 except VersionConflict:
-                    caller = await call.again()  # what has changed may be the caller's own right
                     continue
                 if isinstance(outcome, Replayed):  # another process carried it out since we asked
                     return await self._replayed(outcome)

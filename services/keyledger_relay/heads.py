@@ -5,7 +5,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from keyledger.contracts.cloudevents import attributes, ledger_source
-from keyledger.contracts.freshness import Head
+from keyledger.contracts.freshness import HEAD_TYPE, Head
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import HEADS
 from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord, Producer
@@ -83,5 +83,5 @@ class Heads:
 def head_record(store_id: str, position: int, at: int) -> NewRecord:
     """Return the record that says that the ledger held ``position`` at ``at`` (us)."""
     value = msgspec.json.encode(Head(store=store_id, position=position, at=at))
-    headers = attributes(type="LedgerHead", id=f"{position}.{at}", source=ledger_source(store_id), time=at)
+    headers = attributes(type=HEAD_TYPE, id=f"{position}.{at}", source=ledger_source(store_id), time=at)
     return NewRecord(store_id.encode(), value, headers)

@@ -1,13 +1,15 @@
 """The ``keyledger`` command."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
+from typing import Any
 
 import typer
 
 from keyledger.contracts.topics import TOPICS
 from keyledger.eventstore.migrating import migrate as migrate_ledger
+from keyledger.eventstore.verifying import ChainBroken, verify_chain
 from keyledger.runtime.masters import open_peppers
 from keyledger.runtime.process import Process, run
 from keyledger_commands.bootstrap import bootstrap as bootstrap_ledger
@@ -22,7 +24,7 @@ app = typer.Typer(
 )
 
 
-def _run(work: Callable[[Process], Awaitable[int]]) -> None:
+def _run(work: Callable[[Process], Coroutine[Any, Any, int]]) -> None:
     raise typer.Exit(run("keyledger", work))
 
 
@@ -54,10 +56,27 @@ def bootstrap() -> None:
     _run(_bootstrap)
 
 
+@app.command()
+def verify_ledger() -> None:
+    """Read the whole ledger and check its order and its chain of hashes."""
+    _run(_verify_ledger)
+
+
 @app.command(name="version")
 def show_version() -> None:
     """Print the version."""
     _say(version("keyledger"))
+
+
+async def _verify_ledger(process: Process) -> int:
+    async with process.ledger() as ledger:
+        try:
+            head = await verify_chain(ledger)
+        except ChainBroken as broken:
+            _say(f"the ledger was changed: {broken}")
+            return 1
+    _say(f"the ledger is whole up to position {head.position}; its last hash is {head.hash.hex()}")
+    return 0
 
 
 async def _migrate(process: Process) -> int:

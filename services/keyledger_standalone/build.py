@@ -60,7 +60,7 @@ def build(
     """Return the whole of Keyledger over one ledger, one log and one verifier node."""
     commands = build_commands(process, ledger, node.sink, peppers=peppers, owns_sink=False)
     directory = build_directory(process, event_log, node, peppers=peppers, owns_node=False)
-    verification = build_verification(process, node, peppers=peppers, owns_node=True)
+    verification = build_verification(process, node, peppers=peppers)
     anomalies = build_anomalies(process, event_log, node, peppers=peppers, owns_node=False)
     relay = build_relay(process, ledger, event_log)
     apps: dict[ServiceName, ASGIApp] = {

@@ -21,7 +21,6 @@ async def verification(process: Process) -> int:
             process,
             node,
             peppers=peppers,
-            owns_node=True,
         )
         return await serve(service, process.settings, registry=process.registry)
 

@@ -1,6 +1,5 @@
 """The verification service, put together from its ports."""
 
-import asyncio
 from collections.abc import Callable
 
 from starlette.types import ASGIApp
@@ -11,22 +10,18 @@ from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.web.positions import FollowedPositions
 from keyledger.web.problems import Problem
-from keyledger_verification.metrics import register
 
 
 class VerificationService:
-    """The verify route and the node behind it. ``owns_node``: ``run`` runs the node; else whoever shares it does."""
+    """The verify route and the node behind it, which ``run`` runs."""
 
-    def __init__(self, app: ASGIApp, node: VerifierNode, *, owns_node: bool) -> None:
+    def __init__(self, app: ASGIApp, node: VerifierNode) -> None:
         self.app = app
-        self._node, self._owns_node = node, owns_node
+        self._node = node
 
     async def run(self) -> None:
         """Keep the node going until cancelled. Raises what ``VerifierNode.run`` raises: somebody has to look."""
-        if self._owns_node:
-            await self._node.run()
-        else:
-            await asyncio.Event().wait()
+        await self._node.run()
 
     def unready(self) -> str | None:
         """Say why requests must not come yet; None once the node is registered and has consumed the ledger."""
@@ -41,7 +36,6 @@ def build(
     node: VerifierNode,
     *,
     peppers: Peppers,
-    owns_node: bool,
 ) -> VerificationService:
     """Return the service; nothing is connected before ``run``."""
     positions = FollowedPositions(lambda: node.freshness.store, peppers)
@@ -53,8 +47,7 @@ def build(
         randomness=process.randomness,
         trusted_proxies=process.settings.trusted_proxies,
     )
-    register(process.registry, node, process.clock)
-    return VerificationService(app, node, owns_node=owns_node)
+    return VerificationService(app, node)
 
 
 def reader_of(positions: FollowedPositions) -> Callable[[str], int | None]:

@@ -38,7 +38,6 @@ class AuthAttempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     permission: str | None = None
 
 
-encode_attempts: Final = msgspec.json.Encoder().encode
 decode_attempts: Final = msgspec.json.Decoder(list[AuthAttempt]).decode
 
 

@@ -13,15 +13,15 @@ from keyledger.contracts.alert import RECORD_TYPE as ALERT
 from keyledger.contracts.alert import Alert
 from keyledger.contracts.auth_event import RECORD_TYPE as AUTH
 from keyledger.contracts.auth_event import AuthAttempt
-from keyledger.contracts.freshness import Head, VerifierReport
+from keyledger.contracts.freshness import HEAD_TYPE, REPORT_TYPE, Head, VerifierReport
 from keyledger.contracts.registry import EVENT_TYPES, encode, published_struct
 from keyledger.contracts.samples import SAMPLES
 
 RECORDS: Final[dict[str, Any]] = {
     AUTH: list[AuthAttempt],
     ALERT: Alert,
-    "LedgerHead": Head,
-    "VerifierReport": VerifierReport,
+    HEAD_TYPE: Head,
+    REPORT_TYPE: VerifierReport,
 }
 """What travels beside the facts, by CloudEvents type."""
 

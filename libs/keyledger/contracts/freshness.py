@@ -1,11 +1,13 @@
 """What says how current a verifier node is: the ledger's heads, and the nodes' own reports."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 StalePolicy = Literal["refuse", "allow"]
+HEAD_TYPE: Final = "LedgerHead"
+REPORT_TYPE: Final = "VerifierReported"
 
 
 class Head(Struct, frozen=True, kw_only=True):

@@ -70,6 +70,7 @@ WITHHELD_TYPE: Final = "Withheld"
 """The published stand-in for a private event: ``{}``. Never a null value, which is Kafka's tombstone."""
 
 _encode: Final = msgspec.json.Encoder().encode
+_UNKNOWN: Final = "not known to this version of Keyledger"
 
 
 def encode(event: Event) -> EncodedEvent:
@@ -93,7 +94,7 @@ def decode(entry: Entry) -> Fact | None:
     header = entry.header
     registered = EVENT_TYPES.get(header.type)
     if registered is None or header.schema_version != registered.schema_version:
-        return None if header.may_ignore else _undecodable(entry, "not known to this version of Keyledger")
+        return None if header.may_ignore else _undecodable(entry, _UNKNOWN)
     try:
         return Fact(header, _decoder(registered.struct).decode(entry.data))
     except msgspec.MsgspecError as error:
@@ -122,15 +123,19 @@ def published_struct(struct: type[Struct]) -> type[Struct]:
 def publish(entry: Entry) -> tuple[str, bytes]:
     """Return the type and data under which this row may be published.
 
-    A type that is unknown here is withheld: what it holds cannot be judged.
+    The data is always written anew through the published form: a field that is not known here cannot slip through.
+
+    Raises:
+        UndecodableEvent: the type or its form is not known here, so that what it holds cannot be judged, and its
+            envelope does not allow to leave it out. To withhold it would take it from the subscribers for ever.
     """
-    registered = EVENT_TYPES.get(entry.header.type)
-    if registered is None or registered.withheld:
+    header = entry.header
+    registered = EVENT_TYPES.get(header.type)
+    if registered is None or header.schema_version != registered.schema_version:
+        return (WITHHELD_TYPE, b"{}") if header.may_ignore else _undecodable(entry, _UNKNOWN)
+    if registered.withheld:
         return WITHHELD_TYPE, b"{}"
-    form = published_struct(registered.struct)
-    if form is registered.struct:
-        return entry.header.type, entry.data
     try:
-        return entry.header.type, _encode(_decoder(form).decode(entry.data))
+        return header.type, _encode(_decoder(published_struct(registered.struct)).decode(entry.data))
     except msgspec.MsgspecError as error:
         return _undecodable(entry, str(error))

@@ -181,7 +181,7 @@ class EmbeddedLog:
             await asyncio.sleep(self._poll_seconds)
             try:
                 self._tails.advance(await self._in_thread(self._reader, self._reading.changed_ends))
-            except LogUnavailable as error:
+            except Exception as error:  # noqa: BLE001 - not swallowed: whoever waits gets it, and the watch goes on
                 self._tails.fail(error)
 
     async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:

@@ -104,6 +104,7 @@ class ProjectionRunner(Generic[Row]):
         """
         rewind = False
         while True:
+            applied = self.counts.applied
             try:
                 rewind = await self._follow(rewind=rewind)
             except LogUnavailable as error:
@@ -112,6 +113,8 @@ class ProjectionRunner(Generic[Row]):
             except ReadModelUnavailable as error:
                 self.counts.read_model_retries += 1
                 await self._pause(error)
+            # Once something was applied the checkpoint's offset is a good one: nothing is to be read twice for it.
+            rewind = rewind and self.counts.applied == applied
 
     async def _follow(self, *, rewind: bool) -> bool:
         """Follow from the checkpoint until the offset turns out to be useless; return True: start at the first one."""

@@ -1,1 +1,1 @@
-"""What a process needs around its work: settings, clock, ids, peppers, logging, metrics, a graceful stop."""
+"""What a process needs around its work: settings, clock, randomness, masters, logging, metrics, a graceful stop."""

@@ -3,10 +3,10 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -17,6 +17,7 @@ from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.port import Ledger, LedgerNotMigrated, LedgerUnavailable, OutcomeUnknown
 from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.runtime.logging import configure_logging
+from keyledger.runtime.node_metrics import NodeMetrics
 from keyledger.runtime.settings import InvalidSettings, Settings, read_settings
 from keyledger.verification.index import IndexInUse, IndexUnusable, open_index
 from keyledger.verification.node import NodeSettings, VerifierNode
@@ -80,7 +81,7 @@ class Process:
             size_mb=settings.index_size_mb,
         )
         try:
-            yield VerifierNode(
+            node = VerifierNode(
                 index,
                 peppers,
                 event_log,
@@ -95,17 +96,19 @@ class Process:
                 clock=self.clock,
                 randomness=self.randomness,
             )
+            self.registry.register(NodeMetrics(node, self.clock))
+            yield node
         finally:
             index.close()
 
 
-def run(name: str, main: Callable[[Process], Awaitable[int]]) -> int:
+def run(name: str, main: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
     """Run a process and return its exit code; what keeps it from starting is one line on standard error and code 2."""
     os.umask(0o077)  # digests, people's names, addresses: whatever a process writes is for its owner alone
     try:
         settings = read_settings()
         configure_logging(settings.log_level, settings.log_format)
-        return asyncio.run(_awaited(main(Process(settings))))
+        return asyncio.run(main(Process(settings)))
     except _REASONS as error:
         sys.stderr.write(f"{name}: {error}\n")
         return CANNOT_START
@@ -113,7 +116,3 @@ def run(name: str, main: Callable[[Process], Awaitable[int]]) -> int:
         where = "" if error.filename is None else f"{error.filename}: "
         sys.stderr.write(f"{name}: {where}{error.strerror or error}\n")
         return CANNOT_START
-
-
-async def _awaited(work: Awaitable[int]) -> int:
-    return await work

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -165,7 +166,7 @@ def _server(app: ASGIApp, shutdown_seconds: float) -> _Server:
             server_header=False,
             proxy_headers=False,
             lifespan="off",
-            timeout_graceful_shutdown=int(shutdown_seconds),
+            timeout_graceful_shutdown=math.ceil(shutdown_seconds),
         ),
     )
 
@@ -174,8 +175,12 @@ async def _announce(service: Service, server: _Server, when_ready: Callable[[], 
     # Readiness is a question to many parts, and none of them can be awaited for all of them.
     while service.unready() is not None or not server.started:  # noqa: ASYNC110 - see above
         await asyncio.sleep(0.02)
-    if when_ready is not None:
+    if when_ready is None:
+        return
+    try:
         await when_ready()
+    except Exception as error:
+        log.exception("ready, but that could not be said", error=str(error))
 
 
 def _exit_code(background: asyncio.Task[None], serving: asyncio.Task[None]) -> int:

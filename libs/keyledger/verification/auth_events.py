@@ -130,9 +130,14 @@ class AuthEventSink:
                     await self._clock.sleep(BUSY_BATCH_SECONDS - BATCH_SECONDS)
             self._tell_drops()
             for batch in lane.pack(self._node, self._boot, self._clock.now()):
-                await self._send(lane, producer, [record for record, _ in batch])
                 attempts = sum(count for _, count in batch)
-                self._held -= attempts
+                try:
+                    await self._send(lane, producer, [record for record, _ in batch])
+                except Exception:
+                    self.dropped += attempts  # whoever starts this again must not find the buffer full of nothing
+                    raise
+                finally:
+                    self._held -= attempts
                 self.acknowledged += attempts
 
     async def _send(self, lane: "Lane", producer: Producer, records: list[NewRecord]) -> None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from keyledger.contracts.auth_event import AuthAttempt, Surface
 from keyledger.contracts.cloudevents import attributes
-from keyledger.contracts.freshness import StalePolicy, VerifierReport, decode_head
+from keyledger.contracts.freshness import REPORT_TYPE, StalePolicy, VerifierReport, decode_head
 from keyledger.contracts.ports import Clock, Randomness
 from keyledger.contracts.topics import HEADS, VERIFIERS
 from keyledger.contracts.verdict import Code
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 0.2
-REPORT_TYPE: Final = "VerifierReported"
 _BOOT_BYTES: Final = 8
 
 T = TypeVar("T")

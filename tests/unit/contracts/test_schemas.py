@@ -7,7 +7,7 @@ import pytest
 
 from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry, Header, seal
 from keyledger.contracts.exporting import differences, event_samples, event_schemas
-from keyledger.contracts.registry import EVENT_TYPES, decode, encode, publish
+from keyledger.contracts.registry import EVENT_TYPES, UndecodableEvent, decode, encode, publish
 from keyledger.contracts.samples import SAMPLES
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
@@ -54,6 +54,19 @@ def test_no_published_form_holds_a_digest(event: object) -> None:
     assert {**private, "secret": None} == {**published, "secret": None} or private == published
 
 
-def test_an_event_of_an_unknown_type_is_withheld() -> None:
-    header = Header(1, "org", "s", 1, "SecretThing", 1, False, 0, None, None, "req", "app", None)
-    assert publish(seal(header, b'{"digest":"x"}', FIRST_PREV_HASH)) == ("Withheld", b"{}")
+def _row(event_type: str, schema_version: int, data: bytes, *, may_ignore: bool = False) -> Entry:
+    header = Header(1, "org", "s", 1, event_type, schema_version, may_ignore, 0, None, None, "req", "app", None)
+    return seal(header, data, FIRST_PREV_HASH)
+
+
+@pytest.mark.parametrize(("event_type", "version"), [("SecretThing", 1), ("TeamCreated", 2)])
+def test_what_is_not_known_is_never_published_as_it_is(event_type: str, version: int) -> None:
+    with pytest.raises(UndecodableEvent, match=event_type):
+        publish(_row(event_type, version, b'{"digest":"x"}'))
+    assert publish(_row(event_type, version, b'{"digest":"x"}', may_ignore=True)) == ("Withheld", b"{}")
+
+
+def test_a_field_that_is_not_known_is_not_published() -> None:
+    known = encode(next(sample for sample in SAMPLES if type(sample).__name__ == "TeamCreated"))
+    more = known.data[:-1] + b',"digest":"x"}'
+    assert publish(_row("TeamCreated", 1, more)) == ("TeamCreated", known.data)

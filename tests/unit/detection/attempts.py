@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from keyledger.contracts.alert import Alert
-from keyledger.contracts.auth_event import RECORD_TYPE, AuthAttempt, encode_attempts, record_id
+from keyledger.contracts.auth_event import RECORD_TYPE, AuthAttempt, record_id
 from keyledger.contracts.cloudevents import attributes
 from keyledger.contracts.verdict import Code
 from keyledger.detection.records import observe_record, read_attempts
@@ -47,7 +49,9 @@ def record(
     headers = attributes(
         type=RECORD_TYPE, id=record_id("node.with.dots", boot, partition, number), source="/n1", time=START
     )
-    return Record("keyledger.auth-by-source.v1", partition, offset, timestamp, None, encode_attempts(attempts), headers)
+    return Record(
+        "keyledger.auth-by-source.v1", partition, offset, timestamp, None, msgspec.json.encode(attempts), headers
+    )
 
 
 def fold(records: Sequence[Record], entries: Mapping[str, bytes] | None = None) -> tuple[list[Alert], dict[str, bytes]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -56,8 +56,3 @@ class NodeMetrics(Collector):
         yield CounterMetricFamily(
             "keyledger_verifier_attempts_dropped", "Attempts that found the buffer full.", value=sink.dropped
         )
-
-
-def register(registry: CollectorRegistry, node: VerifierNode, clock: Clock) -> None:
-    """Show the node's figures in this registry."""
-    registry.register(NodeMetrics(node, clock))
