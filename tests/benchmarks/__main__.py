@@ -18,13 +18,13 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
 
 def main(asked: list[str]) -> None:
     """Measure the asked sections (all by default), telling which one runs."""
-    rows: list[Row] = []
     for name in asked or SECTIONS:
         sys.stderr.write(f"measuring {name} ...\n")
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder).chmod(0o755)  # Postgres runs as another user
-            rows += SECTIONS[name](Path(folder))
-    sys.stdout.write(table(rows) + "\n")
+            Path(folder).chmod(0o755)  # Postgres and nginx run as another user
+            sys.stdout.write(table(SECTIONS[name](Path(folder))) + "\n\n")
+        sys.stdout.flush()
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -47,6 +47,7 @@ class Embedded:
         port = free_port()
         self.data_dir, self.origin = data_dir, f"http://127.0.0.1:{port}"
         self._environment = environment(data_dir, port)
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
         self._log = data_dir.parent / "serve.log"
         self.process = self._start()
 
