@@ -1,6 +1,5 @@
 """The anomaly detection, put together from its ports: Faust where there is Kafka, else the plain loop."""
 
-import asyncio
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -11,6 +10,7 @@ from keyledger.eventlog.port import EventLog
 from keyledger.projections.sql import open_engine
 from keyledger.runtime.process import Process
 from keyledger.runtime.settings import Settings
+from keyledger.runtime.together import run_together
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.web.cursors import Cursors
@@ -63,14 +63,8 @@ class AnomaliesService:
             what ``DetectorLoop.run``, ``FaustDetector.run``, ``AlertProjector.run`` and ``VerifierNode.run`` raise:
             somebody has to look.
         """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._detector.run(), name="anomalies-detector")
-                tasks.create_task(self._projector.run(), name="anomalies-alerts")
-                if self._owns_node:
-                    tasks.create_task(self._node.run(), name="anomalies-verifier")
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        node = {"anomalies_verifier": self._node.run()} if self._owns_node else {}
+        await run_together(anomalies_detector=self._detector.run(), anomalies_alerts=self._projector.run(), **node)
 
     def unready(self) -> str | None:
         """Say why requests must not come yet; None once what was there at the start is read."""

@@ -1,6 +1,5 @@
 """The embedded profile's shell around the detectors: one task a partition, its entries and offset in one file."""
 
-import asyncio
 from collections import ChainMap
 from typing import Final
 
@@ -12,6 +11,7 @@ from keyledger.contracts.topics import AUTH_BY_SOURCE, Topic
 from keyledger.detection.records import SWEEP_EVERY_MS, Observed, is_forgettable, observe_record, read_attempts
 from keyledger.eventlog.port import EventLog, LogUnavailable, OffsetOutOfRange, Record
 from keyledger.projections.port import ReadModelUnavailable
+from keyledger.runtime.together import run_together
 from keyledger_anomalies.alerts import Publish
 from keyledger_anomalies.detector_state import DetectorState
 from keyledger_anomalies.tally import Tally
@@ -56,9 +56,7 @@ class DetectorLoop:
             CheckpointMoved: another process runs this loop over the same file.
             MalformedRecord: a record is none of attempts; nothing after it was read.
         """
-        async with asyncio.TaskGroup() as tasks:
-            for partition in range(self._topic.partitions):
-                tasks.create_task(self._follow(partition), name=f"detector-{partition}")
+        await run_together(**{f"detector_{number}": self._follow(number) for number in range(self._topic.partitions)})
 
     async def _follow(self, partition: int) -> None:
         while True:

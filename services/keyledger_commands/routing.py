@@ -6,11 +6,10 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request, Security
 from fastapi.responses import JSONResponse, Response
-from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from keyledger.contracts.routes import Method, permission_for
-from keyledger.web.documents import AUTHENTICATED, answered_headers, problem_answers
+from keyledger.web.documents import AUTHENTICATED, BEARER, answered_headers, problem_answers
 from keyledger.web.principal import Principal
 from keyledger_commands.authentication import LedgerAuthentication
 
@@ -36,13 +35,6 @@ READ_PROBLEMS: Final = (
 )
 """What every read may answer."""
 
-_BEARER: Final = HTTPBearer(
-    scheme_name="apiKey",
-    bearerFormat="Keyledger API key",
-    auto_error=False,
-    description="An API key, as a Bearer token",
-)
-"""For the document alone: what is sent is judged by ``LedgerAuthentication``."""
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
@@ -72,7 +64,7 @@ class Routes:
         """Add a route. Its permission comes from the route table; its promise from the endpoint's docstring."""
         described: dict[int | str, dict[str, Any]] = {status: {"headers": answered_headers(*headers)}}
         known: dict[str, Any] = {
-            "dependencies": [Depends(self._before(permission_for(method, path))), Security(_BEARER)],
+            "dependencies": [Depends(self._before(permission_for(method, path))), Security(BEARER)],
             "status_code": status,
             "summary": summary,
             "tags": [tag],

@@ -1,23 +1,20 @@
 """``GET /v1/api-keys`` and ``GET /v1/api-keys/{key_id}``: the keys of the caller's organization, as of a position."""
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final
-from urllib.parse import urlencode
+from collections.abc import Callable
+from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response, Security
-from fastapi.security import HTTPBearer
 
 from keyledger.contracts.ports import Clock, Randomness
 from keyledger.contracts.routes import permission_for
 from keyledger.domain.identifiers import is_resource_id
-from keyledger.projections.port import ReadModelUnavailable
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.verification.freshness import Freshness
-from keyledger.web import problems
 from keyledger.web.app import create_app
 from keyledger.web.conditions import etag
 from keyledger.web.cursors import Cursors
-from keyledger.web.documents import AUTHENTICATED, POSITION_HEADER, answered_headers, problem_answers
+from keyledger.web.documents import AUTHENTICATED, BEARER, POSITION_HEADER, answered_headers, problem_answers
+from keyledger.web.pages import next_link, next_link_header, refuse_repetition
 from keyledger.web.positions import PositionTokens
 from keyledger.web.principal import Authenticate, Principal, insufficient
 from keyledger.web.problems import Problem
@@ -32,13 +29,6 @@ WAIT_SECONDS: Final = 2.0
 
 READ_PROBLEMS: Final = (*AUTHENTICATED, "invalid-position-token", "invalid-request", "projection-behind", "not-ready")
 
-_BEARER: Final = HTTPBearer(
-    scheme_name="apiKey",
-    bearerFormat="Keyledger API key",
-    auto_error=False,
-    description="An API key, as a Bearer token",
-)
-"""For the document alone: what is sent is judged by ``Authenticate``."""
 
 AtLeast = Annotated[
     str | None,
@@ -114,17 +104,15 @@ def create_api(
 
     reflected = Reflection(runner, positions, freshness=freshness, clock=clock)
 
-    app.add_exception_handler(ReadModelUnavailable, _answer_unavailable)
-
     @app.head(LIST, include_in_schema=False)
     @app.get(
         LIST,
-        dependencies=[Security(_BEARER)],
+        dependencies=[Security(BEARER)],
         summary="List API keys",
         tags=["api-keys"],
         operation_id="listApiKeys",
         responses={
-            200: {"headers": answered_headers(POSITION_HEADER) | _NEXT_LINK},
+            200: {"headers": answered_headers(POSITION_HEADER) | next_link_header(LIST, EXAMPLE_CURSOR)},
             **problem_answers(*READ_PROBLEMS),
         },
     )
@@ -136,7 +124,7 @@ def create_api(
         at_least: AtLeast = None,
     ) -> KeyPage:
         """Keys of the caller's organization, newest first."""
-        _refuse_repetition(request)
+        refuse_repetition(request)
         if query.status == "revoked" and not caller.allows(READ_REVOKED):
             raise insufficient(READ_REVOKED)
         question = _question(caller, query)
@@ -148,13 +136,13 @@ def create_api(
         if len(found) <= query.limit:
             return KeyPage(data=data, next_cursor=None)
         next_cursor = cursors.write(question, found[query.limit - 1].row.created_position)
-        response.headers["Link"] = _next_link(request, next_cursor)
+        response.headers["Link"] = next_link(request, next_cursor)
         return KeyPage(data=data, next_cursor=next_cursor)
 
     @app.head(ONE, include_in_schema=False, response_model=KeyResource)
     @app.get(
         ONE,
-        dependencies=[Security(_BEARER)],
+        dependencies=[Security(BEARER)],
         summary="Get an API key",
         tags=["api-keys"],
         operation_id="getApiKey",
@@ -189,29 +177,6 @@ def create_api(
     return app
 
 
-async def _answer_unavailable(request: Request, _error: Exception) -> Response:
-    problem = Problem("not-ready", "the directory's database cannot be reached", headers={"Retry-After": "1"})
-    return problems.answer(problem, request)
-
-
-def _refuse_repetition(request: Request) -> None:
-    """Refuse a parameter that is sent twice: whichever of the two was meant, the other would be ignored."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        errors = [(f"query: {name}", "send it once") for name in repeated]
-        raise Problem("invalid-request", "see errors", errors=errors)
-
-
-_NEXT_LINK: Final[dict[str, Any]] = {
-    "Link": {
-        "description": "Where the next page is; absent on the last one",
-        "schema": {"type": "string"},
-        "example": f'<{LIST}?cursor={EXAMPLE_CURSOR}>; rel="next"',
-    },
-}
-
-
 def matches(if_none_match: str | None, current: str) -> bool:
     """Say whether the header names this ETag, by weak comparison (RFC 9110, 13.1.2)."""
     if if_none_match is None:
@@ -229,8 +194,3 @@ def _question(caller: Principal, query: KeyQuery) -> Question:
         environment=query.environment,
         status=query.status,
     )
-
-
-def _next_link(request: Request, cursor: str) -> str:
-    kept: Sequence[tuple[str, str]] = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
-    return f'<{request.url.path}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'

@@ -1,7 +1,5 @@
 """The directory, put together from its ports."""
 
-import asyncio
-
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
@@ -13,6 +11,7 @@ from keyledger.projections.runner import ProjectionRunner
 from keyledger.projections.sql import open_engine
 from keyledger.runtime.process import Process
 from keyledger.runtime.settings import InvalidSettings
+from keyledger.runtime.together import run_together
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.web.cursors import Cursors
@@ -51,13 +50,8 @@ class DirectoryService:
         Raises:
             NewerGeneration, and what ``ProjectionRunner.run`` and ``VerifierNode.run`` raise: somebody has to look.
         """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._project(), name="directory-projection")
-                if self._owns_node:
-                    tasks.create_task(self._node.run(), name="directory-verifier")
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        node = {"directory_verifier": self._node.run()} if self._owns_node else {}
+        await run_together(directory_projection=self._project(), **node)
 
     async def _project(self) -> None:
         while True:

@@ -1,12 +1,11 @@
 """The relay, put together from its ports."""
 
-import asyncio
-
 from starlette.types import ASGIApp
 
 from keyledger.eventlog.port import EventLog
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.process import Process
+from keyledger.runtime.together import run_together
 from keyledger.web.app import create_app
 from keyledger_relay.heads import Heads
 from keyledger_relay.mark import Mark
@@ -30,12 +29,7 @@ class RelayService:
         Raises:
             ForeignTopic, CheckpointMoved, UndecodableEvent, TopicMismatch: somebody has to look.
         """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for loop in self._loops:
-                    tasks.create_task(loop.run(), name=f"relay-{type(loop).__name__.lower()}")
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        await run_together(**{type(loop).__name__: loop.run() for loop in self._loops})
 
     def unready(self) -> str | None:
         """Say why the relay has not caught up with the head taken at its start; None when it has."""

@@ -1,6 +1,5 @@
 """All services in one process, over shared ports."""
 
-import asyncio
 from collections.abc import Sequence
 
 from fastapi import FastAPI
@@ -11,6 +10,7 @@ from keyledger.eventlog.port import EventLog
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.process import Process
 from keyledger.runtime.serving import Service
+from keyledger.runtime.together import run_together
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.openapi import document as verify_document
 from keyledger.verification.peppers import Peppers
@@ -33,12 +33,7 @@ class StandaloneService:
 
     async def run(self) -> None:
         """Run all background work until cancelled; the first failure ends it, and is raised."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for service in self._services:
-                    tasks.create_task(service.run(), name=type(service).__name__)
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        await run_together(**{type(service).__name__: service.run() for service in self._services})
 
     def unready(self) -> str | None:
         """Say why requests must not come yet; None once every service may be asked."""

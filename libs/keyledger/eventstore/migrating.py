@@ -1,13 +1,14 @@
 """Bring a ledger's database to the newest form."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from keyledger.eventstore import migrations
@@ -27,42 +28,46 @@ async def migrate(url: str) -> None:
         ValueError: the URL is of another kind.
         LedgerUnavailable: the database could not be reached, or refused.
     """
-    engine = _engine(url)
+    scheme, _, rest = url.partition("://")
     try:
-        async with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-            await connection.run_sync(_upgrade)
+        match scheme:
+            case "postgresql":
+                await _migrate_postgres(f"postgresql+asyncpg://{rest}")
+            case "sqlite":
+                await asyncio.to_thread(_migrate_sqlite, f"sqlite+pysqlite://{rest}")
+            case _:
+                raise ValueError(f"a ledger's URL starts with postgresql:// or sqlite:///, not {scheme}://")
     except (SQLAlchemyError, OSError) as error:
         # The driver's own words, without the statement or the URL that SQLAlchemy adds.
-        raise LedgerUnavailable(
-            f"the ledger's database (KEYLEDGER_DATABASE_URL): {getattr(error, 'orig', None) or error}"
-        ) from error
+        why = getattr(error, "orig", None) or error
+        raise LedgerUnavailable(f"the ledger's database (KEYLEDGER_DATABASE_URL): {why}") from error
+
+
+async def _migrate_postgres(url: str) -> None:
+    engine = create_async_engine(url, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
 
 
-def _engine(url: str) -> AsyncEngine:
-    scheme, _, rest = url.partition("://")
-    match scheme:
-        case "postgresql":
-            return create_async_engine(f"postgresql+asyncpg://{rest}", poolclass=NullPool)
-        case "sqlite":
-            engine = create_async_engine(f"sqlite+aiosqlite://{rest}", poolclass=NullPool)
-            _begin_at_once(engine)
-            return engine
-        case _:
-            raise ValueError(f"a ledger's URL starts with postgresql:// or sqlite:///, not {scheme}://")
+def _migrate_sqlite(url: str) -> None:
+    engine = create_engine(url, poolclass=NullPool)
+    _begin_at_once(engine)
+    with engine.begin() as connection:
+        _upgrade(connection)
 
 
-def _begin_at_once(engine: AsyncEngine) -> None:
+def _begin_at_once(engine: Engine) -> None:
     """Make the driver's own transactions real ones: by itself it begins none before a CREATE TABLE."""
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def leave_transactions_to_us(connection: Any, _record: object) -> None:
         connection.isolation_level = None
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 

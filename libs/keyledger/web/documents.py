@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any, Final
 
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyledger.contracts.problems import PROBLEMS
@@ -45,6 +46,14 @@ class ProblemBody(BaseModel):
 
 
 JSON: Final = "application/json"
+
+BEARER: Final = HTTPBearer(
+    scheme_name="apiKey",
+    bearerFormat="Keyledger API key",
+    auto_error=False,
+    description="An API key, as a Bearer token",
+)
+"""For the document alone: what is sent is judged by ``Authenticate``."""
 
 AUTHENTICATED: Final = (
     "ambiguous-credential",

@@ -18,6 +18,7 @@ from keyledger.eventstore.port import (
     OutcomeUnknown,
     VersionConflict,
 )
+from keyledger.projections.port import ReadModelUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)
@@ -95,11 +96,18 @@ def install(app: FastAPI) -> None:
         log.error("request failed", request_id=request.scope.get("keyledger.request_id"), exc_info=error)
         return answer(Problem("internal", "the request id finds the details in the log"), request)
 
-    for refusal in (IdempotencyMismatch, LedgerUnavailable, MalformedAppend, OutcomeUnknown, VersionConflict):
-        app.add_exception_handler(refusal, _answer_ledger_error)
+    for refusal in (
+        IdempotencyMismatch,
+        LedgerUnavailable,
+        MalformedAppend,
+        OutcomeUnknown,
+        ReadModelUnavailable,
+        VersionConflict,
+    ):
+        app.add_exception_handler(refusal, _answer_store_error)
 
 
-async def _answer_ledger_error(request: Request, error: Exception) -> Response:
+async def _answer_store_error(request: Request, error: Exception) -> Response:
     match error:
         case IdempotencyMismatch():
             problem = Problem("idempotency-mismatch", "use a new Idempotency-Key for a new request")
@@ -113,6 +121,8 @@ async def _answer_ledger_error(request: Request, error: Exception) -> Response:
                 "it is written once or never: send the request again with the same Idempotency-Key",
                 headers={"Retry-After": "1"},
             )
+        case ReadModelUnavailable():
+            problem = Problem("not-ready", "the read model cannot be reached: try again", headers={"Retry-After": "1"})
         case VersionConflict():
             problem = Problem("conflict", "read it again and repeat the request")
         case _:

@@ -115,9 +115,8 @@ async def test_a_crash_around_an_alert_loses_none_and_says_no_other(
     records = records_of(4, per_partition=30, attempts_each=50)
     await send(log, records)
     first, second = Said(dies_at=dies_at, before_they_are_out=before_they_are_out), Said()
-    with pytest.raises(ExceptionGroup) as ended:
+    with pytest.raises(PowerCut):
         await follow(log, engine, first)
-    assert ended.group_contains(PowerCut)
     await follow(log, engine, second)
     said = {alert.id: alert for alert in (*first.alerts, *second.alerts)}
     assert said == {alert.id: alert for each in records.values() for alert in fold(each)[0]}
@@ -169,7 +168,6 @@ async def test_a_record_that_cannot_be_read_stops_the_loop_before_it(log: Embedd
     producer = await log.producer()
     await producer.send(AUTH_BY_SOURCE.name, 2, [NewRecord(None, b"no attempts")])
     await producer.close()
-    with pytest.raises(ExceptionGroup) as ended:
+    with pytest.raises(MalformedRecord, match=r"auth-by-source\.v1/2 offset 0"):
         await follow(log, engine, Said())
-    assert ended.group_contains(MalformedRecord, match="auth-by-source.v1/2 offset 0")
     assert (await DetectorState(engine).load(2))[0] == 0

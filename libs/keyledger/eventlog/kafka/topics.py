@@ -17,7 +17,8 @@ POLL_SECONDS: Final = 0.05
 
 async def create_missing(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
     """Make what is missing, on up to three brokers, and wait until each partition has a leader."""
-    missing = [topic for topic in topics if topic.name not in await _partitions(admin)]
+    there = await _partitions(admin)
+    missing = [topic for topic in topics if topic.name not in there]
     if not missing:
         return
     brokers = len((await admin.describe_cluster())["brokers"])
