@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -182,3 +183,38 @@ def test_the_origin_answers_unknown_paths_and_methods_as_problems(embedded: Embe
     for answer in (unknown, wrong):
         assert answer.json()["request_id"] == answer.headers["Keyledger-Request-Id"]
         assert answer.json()["detail"]
+
+
+def _verified(folder: Path) -> tuple[int, str]:
+    """Return exit code and words of ``keyledger verify-ledger``."""
+    done = subprocess.run(
+        [PROGRAM, "verify-ledger"],
+        env=environment(folder, free_port()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_a_ledger_that_was_changed_behind_its_back_is_told_from_a_whole_one(fresh: Embedded) -> None:
+    assert _verified(fresh.data_dir)[0] == 0
+    fresh.stop()
+    with contextlib.closing(sqlite3.connect(fresh.data_dir / "ledger.db")) as database:
+        triggers = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'")
+        for (name,) in triggers.fetchall():
+            database.execute(f'DROP TRIGGER "{name}"')
+        database.execute("UPDATE events SET data = CAST(replace(data, 'Viewer', 'Victor') AS BLOB) WHERE position = 2")
+        database.commit()
+    code, said = _verified(fresh.data_dir)
+    assert code == 1
+    assert "the ledger was changed: position 2" in said
+
+
+def test_a_deployment_can_prepare_an_empty_data_folder_step_by_step(tmp_path: Path) -> None:
+    settings = environment(tmp_path / "data", free_port())
+    for command in ("migrate", "topics", "bootstrap", "verify-ledger"):
+        for _ in range(2):  # each changes nothing the second time
+            subprocess.run([PROGRAM, command], env=settings, capture_output=True, timeout=60, check=True)
+    assert (tmp_path / "data" / "root.key").exists()

@@ -54,6 +54,7 @@ async def _migrate_postgres(url: str) -> None:
 
 
 def _migrate_sqlite(url: str) -> None:
+    Path(url.partition(":///")[2]).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, poolclass=NullPool)
     _begin_at_once(engine)
     with engine.begin() as connection:
