@@ -219,8 +219,9 @@ async def test_400_for_a_position_token_that_is_none_or_that_the_ledger_never_ga
     answered = await shop.ask(shop.token, headers=[(b"keyledger-at-least", b"forged \xff")])
     assert (answered.status, answered.json["code"]) == (400, "invalid-position-token")
     asking = asyncio.create_task(shop.ask(shop.token, headers=[(b"keyledger-at-least", b"position-9999")]))
-    await asyncio.sleep(1.2)  # a head must be made after the request by more than the clocks may differ
-    await shop.beat()
+    while not asking.done():  # a head must be made after the request by more than the clocks may differ
+        await shop.beat()
+        await asyncio.wait([asking], timeout=0.05)
     answered = await asking
     assert (answered.status, answered.json["code"]) == (400, "invalid-position-token")
 
