@@ -31,6 +31,7 @@ async def main(bootstrap: str, data_dir: Path, topic: str, group: str, alerts_to
         tally=Tally(CollectorRegistry()),
         topic=msgspec.structs.replace(AUTH_BY_SOURCE, name=topic),
         group=group,
+        stall_seconds=30,
     )
     running = asyncio.create_task(detector.run())
     while detector.unready() is not None and not running.done():  # noqa: ASYNC110 - readiness is asked for, as a probe does
