@@ -1,12 +1,12 @@
 """``GET /v1/alerts``: what the detectors have said about the caller's organization."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Query, Request, Response, Security
 
 from keyledger.contracts.ports import Randomness
 from keyledger.contracts.routes import permission_for
+from keyledger.domain.times import microseconds
 from keyledger.web.app import create_app
 from keyledger.web.cursors import Cursors
 from keyledger.web.documents import AUTHENTICATED, BEARER, problem_answers
@@ -16,8 +16,6 @@ from keyledger_anomalies.forms import EXAMPLE_CURSOR, AlertPage, AlertQuery, res
 from keyledger_anomalies.store import AlertStore, Place
 
 LIST: Final = "/v1/alerts"
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def create_api(alerts: AlertStore, authenticate: Authenticate, *, cursors: Cursors, randomness: Randomness) -> FastAPI:
@@ -47,7 +45,7 @@ def create_api(alerts: AlertStore, authenticate: Authenticate, *, cursors: Curso
     ) -> AlertPage:
         """Alerts of the caller's organization, newest first; the operator's also shows those of no organization."""
         refuse_repetition(request)
-        since = None if query.since is None else (query.since - _EPOCH) // timedelta(microseconds=1)
+        since = microseconds(query.since)
         question = ("alerts", caller.organization_id, caller.operator, query.rule, since)
         after = None if query.cursor is None else cursors.read(query.cursor, question, Place)
         found = await alerts.newest(

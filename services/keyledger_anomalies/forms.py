@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from keyledger.contracts.alert import Alert, Severity
-from keyledger.web.resources import moment
+from keyledger.domain.times import moment
 
 EXAMPLE_CURSOR: Final = "q1vZ0m8hT5b2dJ7wXk3LsDE3MzIx"
 EXAMPLE_ALERT: Final[dict[str, Any]] = {

@@ -20,6 +20,7 @@ from keyledger.domain.keys import Absent, Active, Key, LiveSecret, Revoked
 from keyledger.domain.organizations import Organization
 from keyledger.domain.people import Nobody, ServiceAccount, Team, User, roles_of
 from keyledger.domain.permissions import Authority
+from keyledger.domain.times import moment
 from keyledger.eventstore.port import Ledger
 from keyledger.verification.fingerprint import fingerprint, fingerprint_key
 from keyledger.verification.peppers import Peppers, digest
@@ -28,7 +29,6 @@ from keyledger.verification.token import Token, parse
 from keyledger.web.credentials import bearer_token
 from keyledger.web.principal import Principal, insufficient, refused
 from keyledger.web.problems import Problem
-from keyledger.web.resources import moment
 from keyledger_commands.streams import key_of, load, organization_of, owner_of, role_of
 
 _DUMMY_PEPPER: Final = bytes(32)

@@ -21,13 +21,13 @@ from keyledger.domain.events import Event, KeyCreated, KeyRotated, Secret
 from keyledger.domain.identifiers import Kind, resource_id
 from keyledger.domain.keys import Absent, CreateKey, decide
 from keyledger.domain.organizations import FoundOrganization, seed
+from keyledger.domain.times import moment
 from keyledger.eventstore.port import Append, CheckpointMoved, Ledger, Profile, VersionConflict
 from keyledger.runtime.masters import FILE_NAME as PEPPER_FILE
 from keyledger.runtime.masters import write_once
 from keyledger.runtime.settings import InvalidSettings
 from keyledger.verification.peppers import Peppers, digest
 from keyledger.verification.token import Token, parse
-from keyledger.web.resources import moment
 from keyledger_commands.issuing import Issuer
 from keyledger_commands.streams import Stream, load
 

@@ -13,11 +13,12 @@ from keyledger.domain.keys import (
     RotateKey,
     UpdateKey,
 )
+from keyledger.domain.times import moment
 from keyledger.web.conditions import IfMatch
 from keyledger.web.documents import JSON
 from keyledger.web.idempotency import IdempotencyKey
 from keyledger.web.positions import PositionTokens
-from keyledger.web.resources import KeyResource, moment
+from keyledger.web.resources import KeyResource
 from keyledger_commands.answering import answer
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.bodies import MERGE_PATCH, ChangeKeyBody, CreateKeyBody, RotateKeyBody, described, read_body

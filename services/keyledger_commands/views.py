@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from keyledger.contracts.envelope import Header
 from keyledger.domain.keys import Absent, Active, Revoked
 from keyledger.domain.people import Nobody, Owner, ServiceAccount, Team, User
+from keyledger.domain.times import moment
 from keyledger.eventstore.port import Profile
 from keyledger.web.resources import (
     EXAMPLE_KEY,
@@ -15,7 +16,6 @@ from keyledger.web.resources import (
     KeyResource,
     OwnerReference,
     key_status,
-    moment,
 )
 from keyledger_commands.streams import Stream, key_of
 

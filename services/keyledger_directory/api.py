@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response, Se
 from keyledger.contracts.ports import Clock, Randomness
 from keyledger.contracts.routes import permission_for
 from keyledger.domain.identifiers import is_resource_id
+from keyledger.domain.times import moment
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.verification.freshness import Freshness
 from keyledger.web.app import create_app
@@ -18,7 +19,7 @@ from keyledger.web.pages import next_link, next_link_header, refuse_repetition
 from keyledger.web.positions import PositionTokens
 from keyledger.web.principal import Authenticate, Principal, insufficient
 from keyledger.web.problems import Problem
-from keyledger.web.resources import EXAMPLE_KEY, KeyResource, moment
+from keyledger.web.resources import EXAMPLE_KEY, KeyResource
 from keyledger_directory.forms import EXAMPLE_CURSOR, READ_REVOKED, KeyPage, KeyQuery, NoParameters, resource
 from keyledger_directory.projector import KeyRow
 from keyledger_directory.store import DirectoryStore, Question

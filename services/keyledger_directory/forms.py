@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyledger.domain.events import Environment, KeyType
+from keyledger.domain.times import moment
 from keyledger.web.resources import (
     EXAMPLE_KEY,
     ActorReference,
@@ -13,7 +14,6 @@ from keyledger.web.resources import (
     KeyStatus,
     OwnerReference,
     key_status,
-    moment,
 )
 from keyledger_directory.store import KeyView
 

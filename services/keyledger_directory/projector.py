@@ -1,6 +1,5 @@
 """One key's line in the directory: a fold of its events. What is secret never gets here."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
 from msgspec import Struct
@@ -24,12 +23,11 @@ from keyledger.domain.events import (
 )
 from keyledger.domain.identifiers import is_resource_id
 from keyledger.domain.keys import changes_of
+from keyledger.domain.times import microseconds
 
 NAME: Final = "directory"
 GENERATION: Final = 1
 """Raise it whenever ``KeyRow`` or what the fold makes of an event changes: the read model is then built anew."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KeyRow(Struct, frozen=True, kw_only=True):
@@ -111,8 +109,3 @@ def _existing(row: KeyRow | None) -> KeyRow:
     if row is None:
         raise TypeError("the first event of a key must be KeyCreated")
     return row
-
-
-def microseconds(time: datetime | None) -> int | None:
-    """Return the time as whole microseconds since 1970, exactly (a float would round)."""
-    return None if time is None else (time - _EPOCH) // timedelta(microseconds=1)

@@ -3,11 +3,11 @@
 Source: CloudEvents 1.0.2, Kafka Protocol Binding, section 3.2.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
 from keyledger.contracts.envelope import Entry, chain_hash, decode_header, encode_header
 from keyledger.contracts.registry import publish
+from keyledger.domain.times import moment
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -35,9 +35,7 @@ def attributes(*, type: str, id: str, source: str, time: int, **more: str | None
 
 def rfc3339(microseconds: int) -> str:
     """Return the time as RFC 3339 in UTC, with microseconds."""
-    return (
-        datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    )
+    return moment(microseconds).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def ledger_source(store_id: str) -> str:

@@ -1,7 +1,6 @@
 """The fold from facts to the verification index."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Final, assert_never
+from typing import assert_never
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -21,6 +20,7 @@ from keyledger.domain.events import (
     TeamCreated,
     UserCreated,
 )
+from keyledger.domain.times import microseconds
 from keyledger.verification.records import (
     KeyRecord,
     OrganizationRecord,
@@ -29,9 +29,6 @@ from keyledger.verification.records import (
     RoleRecord,
     SecretRecord,
 )
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class VerificationProjection:
@@ -90,11 +87,6 @@ def _owner(event: OwnerEvent) -> OwnerRecord:
             return OwnerRecord(event.organization_id, "service")
         case _:
             assert_never(event)
-
-
-def microseconds(at: datetime | None) -> int | None:
-    """Return an aware time in microseconds since 1970, exactly; None stays None."""
-    return None if at is None else (at - _EPOCH) // _MICROSECOND
 
 
 def _created(event: KeyCreated) -> KeyRecord:

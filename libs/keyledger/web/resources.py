@@ -1,6 +1,6 @@
 """Things as the API shows them: the same form from the ledger (commands) and from a read model (directory)."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -8,13 +8,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from keyledger.domain.events import Environment, KeyType, OwnerType, RevocationReason
 
 KeyStatus = Literal["active", "expired", "revoked"]
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def moment(microseconds: int) -> datetime:
-    """Return microseconds since 1970 as a time in UTC, exactly (a float would round)."""
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def key_status(*, revoked: bool, expires_at: datetime | None, now: datetime) -> KeyStatus:

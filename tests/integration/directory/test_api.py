@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from keyledger.contracts.freshness import Head
+from keyledger.domain.times import moment
 from keyledger.web.positions import PositionTokens
-from keyledger.web.resources import moment
 from tests.integration.directory.serving import POSITIONS, Directory, caller, serving
 from tests.unit.projections.written import (
     ANOTHER_STORE,
