@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from keyledger.contracts import failpoints
 from keyledger.contracts.ports import Clock, Randomness
 from keyledger.eventlog.opening import open_log
 from keyledger.eventlog.port import EventLog, LogUnavailable, TopicMismatch
@@ -109,6 +110,7 @@ def run(name: str, main: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
     try:
         settings = read_settings()
         configure_logging(settings.log_level, settings.log_format)
+        _arm(settings.failpoint)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(main(Process(settings)))
     except _REASONS as error:
@@ -118,6 +120,13 @@ def run(name: str, main: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
         where = "" if error.filename is None else f"{error.filename}: "
         sys.stderr.write(f"{name}: {where}{error.strerror or error}\n")
         return CANNOT_START
+
+
+def _arm(failpoint: str) -> None:
+    try:
+        failpoints.arm(failpoint)
+    except failpoints.UnknownFailpoint as error:
+        raise InvalidSettings(f"KEYLEDGER_FAILPOINT: {error}") from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -63,6 +63,8 @@ class Settings(BaseModel):
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks whose ``X-Forwarded-For`` is believed; nobody's by default."""
     shutdown_seconds: float = Field(default=20, gt=0, le=3_600)
+    failpoint: str = ""
+    """For tests: where this process dies or stands still (``keyledger.contracts.failpoints``)."""
 
     @property
     def ledger_url(self) -> str:

@@ -62,10 +62,16 @@ async def projector(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process
         await process.wait()
 
 
+async def prepare(database_url: str) -> None:
+    """Make the file alone: of two who open a new SQLite file at once, one is told that it is locked."""
+    store = store_at(database_url)
+    await store.prepare()
+    await store.close()
+
+
 async def until_position(database_url: str, position: int, process: asyncio.subprocess.Process | None = None) -> None:
     store = store_at(database_url)
     try:
-        await store.prepare()
         async with asyncio.timeout(DEADLINE_SECONDS):
             while (await store.checkpoint()).position < position:
                 assert process is None or process.returncode is None, "the projector ended by itself"
@@ -87,6 +93,8 @@ class KilledProjector:
         self, log_url: str, databases: tuple[str, str]
     ) -> None:
         killed, clean = databases
+        for new in databases:
+            await prepare(new)
         topic = Topic(f"test.ledger.{uuid.uuid4().hex}", 1, FOREVER, "this test's own")
         entries = written(*lives(seed=3)).entries
         log = await open_log(log_url)
@@ -98,9 +106,10 @@ class KilledProjector:
                 await until_position(killed, target, process)
         await flowing
         rebuild = asyncio.create_task(project(log_url, topic.name, clean, batch=1_000))
-        await until_position(clean, EVENTS)
+        rebuilt = asyncio.create_task(until_position(clean, EVENTS))
+        await asyncio.wait({rebuild, rebuilt}, return_when=asyncio.FIRST_COMPLETED)
         rebuild.cancel()
-        await asyncio.wait({rebuild})
+        await rebuilt
         rows = await rows_of(killed)
         assert [row[:2] for row in rows[:-1]] == [(key_id(number), EVENTS // KEYS) for number in range(KEYS)]
         assert rows == await rows_of(clean)
