@@ -62,9 +62,9 @@ def private_record(entry: Entry, store_id: str) -> tuple[Headers, bytes]:
 def published_record(entry: Entry, store_id: str) -> tuple[Headers, bytes]:
     """Return the record of the published topic: no digest, and only ``Withheld`` for what is private."""
     header = entry.header
-    event_type, data = publish(entry)
+    published = publish(entry)
     named = attributes(
-        type=event_type,
+        type=published.type,
         id=str(header.position),
         source=ledger_source(store_id),
         time=header.recorded_at,
@@ -72,13 +72,13 @@ def published_record(entry: Entry, store_id: str) -> tuple[Headers, bytes]:
         position=str(header.position),
         organizationid=header.organization_id,
         streamversion=str(header.version),
-        schemaversion=str(header.schema_version),
+        schemaversion=str(published.schema_version),
         actoruser=header.actor_user,
         actorkey=header.actor_key,
         requestid=header.request_id,
         traceparent=header.traceparent,
     )
-    return named, data
+    return named, published.data
 
 
 def read_private(headers: Headers, value: bytes | None) -> tuple[str, Entry]:

@@ -2,10 +2,14 @@
 
 The published form is the contract that other teams build on. It is derived from the private one: a secret is published
 by its id alone, so that no digest can reach the topic by a forgotten field.
+
+A form that was written once is read for ever: whatever was written in an older one is brought up to the current form
+before anybody sees it, by one pure function for each breaking change.
 """
 
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -31,13 +35,25 @@ class PublishedSecret(Struct, frozen=True, kw_only=True):
     activates: events.Activation = "now"
 
 
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""From an event's JSON in one form to its JSON in the next. Pure: the same data gives the same data, for ever."""
+
+
 class EventType(Struct, frozen=True):
-    """One registered type in its current form. ``withheld``: others learn of the position and nothing else."""
+    """One registered type in its current form. ``withheld``: others learn of the position and nothing else.
+
+    ``upcasters``: the first leads from form 1 to form 2, the second from 2 to 3. A breaking change adds one.
+    """
 
     struct: type[Struct]
-    schema_version: int = 1
     may_ignore: bool = False
     withheld: bool = False
+    upcasters: tuple[Upcaster, ...] = ()
+
+    @property
+    def schema_version(self) -> int:
+        """The version of the current form: 1, and one more for each breaking change."""
+        return 1 + len(self.upcasters)
 
 
 class UndecodableEvent(Exception):
@@ -66,11 +82,19 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
     )
 }
 
-WITHHELD_TYPE: Final = "Withheld"
-"""The published stand-in for a private event: ``{}``. Never a null value, which is Kafka's tombstone."""
+
+class Published(Struct, frozen=True):
+    """What others get of a row: its type, the version of the form that the data has, and the data."""
+
+    type: str
+    schema_version: int
+    data: bytes
+
+
+WITHHELD: Final = Published("Withheld", 1, b"{}")
+"""The published stand-in for a private event. Never a null value, which is Kafka's tombstone."""
 
 _encode: Final = msgspec.json.Encoder().encode
-_UNKNOWN: Final = "not known to this version of Keyledger"
 
 
 def encode(event: Event) -> EncodedEvent:
@@ -85,24 +109,51 @@ def _decoder(struct: type[Struct]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(struct)
 
 
-def decode(entry: Entry) -> Fact | None:
-    """Return what the row says; None where it is of an unknown type that may be skipped.
+def decode(entry: Entry, types: Mapping[str, EventType] = EVENT_TYPES) -> Fact | None:
+    """Return what the row says, in the current form; None where it is of an unknown type that may be skipped.
 
     Raises:
         UndecodableEvent: the type or its form is unknown and may not be skipped, or the data does not fit it.
     """
+    registered = _registered(entry, types)
+    return None if registered is None else Fact(entry.header, _read(entry, registered, registered.struct))
+
+
+def _registered(entry: Entry, types: Mapping[str, EventType]) -> EventType | None:
+    """Return the type of a row whose form is known here; None where it is not, and its envelope says: no matter."""
     header = entry.header
-    registered = EVENT_TYPES.get(header.type)
-    if registered is None or header.schema_version != registered.schema_version:
-        return None if header.may_ignore else _undecodable(entry, _UNKNOWN)
+    registered = types.get(header.type)
+    if registered is None or not 1 <= header.schema_version <= registered.schema_version:
+        if not header.may_ignore:
+            raise UndecodableEvent(entry, "not known to this version of Keyledger")
+        return None
+    return registered
+
+
+def _read(entry: Entry, registered: EventType, form: type[Struct]) -> Any:
+    """Return the row's data as ``form``, which is the type's current one or what may be published of it."""
+    data = entry.data
     try:
-        return Fact(header, _decoder(registered.struct).decode(entry.data))
+        if entry.header.schema_version < registered.schema_version:
+            data = _encode(_upcast(entry, registered.upcasters))
+        return _decoder(form).decode(data)
     except msgspec.MsgspecError as error:
-        return _undecodable(entry, str(error))
+        raise UndecodableEvent(entry, str(error)) from error
 
 
-def _undecodable(entry: Entry, why: str) -> NoReturn:
-    raise UndecodableEvent(entry, why)
+def _upcast(entry: Entry, upcasters: tuple[Upcaster, ...]) -> dict[str, Any]:
+    data = msgspec.json.decode(entry.data, type=dict[str, Any])
+    for upcaster in upcasters[entry.header.schema_version - 1 :]:
+        try:
+            data = upcaster(data)
+        except (
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # the data is not even of its own old form
+            raise UndecodableEvent(entry, f"cannot be brought to the current form: {type(error).__name__}") from error
+    return data
 
 
 @cache
@@ -120,8 +171,8 @@ def published_struct(struct: type[Struct]) -> type[Struct]:
     )
 
 
-def publish(entry: Entry) -> tuple[str, bytes]:
-    """Return the type and data under which this row may be published.
+def publish(entry: Entry, types: Mapping[str, EventType] = EVENT_TYPES) -> Published:
+    """Return what may be published of this row.
 
     The data is always written anew through the published form: a field that is not known here cannot slip through.
 
@@ -129,13 +180,8 @@ def publish(entry: Entry) -> tuple[str, bytes]:
         UndecodableEvent: the type or its form is not known here, so that what it holds cannot be judged, and its
             envelope does not allow to leave it out. To withhold it would take it from the subscribers for ever.
     """
-    header = entry.header
-    registered = EVENT_TYPES.get(header.type)
-    if registered is None or header.schema_version != registered.schema_version:
-        return (WITHHELD_TYPE, b"{}") if header.may_ignore else _undecodable(entry, _UNKNOWN)
-    if registered.withheld:
-        return WITHHELD_TYPE, b"{}"
-    try:
-        return header.type, _encode(_decoder(published_struct(registered.struct)).decode(entry.data))
-    except msgspec.MsgspecError as error:
-        return _undecodable(entry, str(error))
+    registered = _registered(entry, types)
+    if registered is None or registered.withheld:
+        return WITHHELD
+    data = _encode(_read(entry, registered, published_struct(registered.struct)))
+    return Published(entry.header.type, registered.schema_version, data)

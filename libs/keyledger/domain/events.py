@@ -1,7 +1,6 @@
 """The facts. Each is past tense and immutable; when it happened and who did it stand in its envelope.
 
-A new field needs a default (additive). Any other change needs a new schema version and an upcaster, for which the
-registry has no place yet: the first such change makes it.
+A new field needs a default (additive). Any other change makes a new schema version by an upcaster in the registry.
 """
 
 from datetime import datetime
