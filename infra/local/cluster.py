@@ -3,11 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from infra.local.gateway import GatewayRoute, render_gateway
-from infra.local.kafka import start_kafka
+from infra.local.kafka import CLUSTER_NODES, start_kafka, start_kafka_cluster
 from infra.local.nginx import answers, start_nginx
 from infra.local.ports import LOOPBACK
 from infra.local.postgres import start_postgres
@@ -42,6 +44,7 @@ class Cluster:
     public_port: int = PUBLIC_PORT
     tool: Callable[[str], list[str]] = tool_command
     service: Callable[[str], list[str]] = service_command
+    kafka_brokers: int = 1
 
     @property
     def data_dir(self) -> Path:
@@ -59,9 +62,10 @@ class Cluster:
         return {name: self.public_port + n for n, name in enumerate(SERVICES, start=1)}
 
     @property
-    def kafka_port(self) -> int:
-        """Kafka's, and after it the controller's."""
-        return self.public_port + 10
+    def kafka_ports(self) -> list[int]:
+        """Each broker's port and its controller's: one pair before Postgres's port, the others after it."""
+        pairs = [self.public_port + 10, *(self.postgres_port + 1 + 2 * n for n in range(self.kafka_brokers - 1))]
+        return [port for first in pairs for port in (first, first + 1)]
 
     @property
     def postgres_port(self) -> int:
@@ -78,10 +82,17 @@ def cluster_from_environment(environment: Mapping[str, str] = os.environ) -> Clu
     """Return the cluster below `KEYLEDGER_DATA_DIR` (`.keyledger`) at `KEYLEDGER_PORT` (8700).
 
     Servers, state and logs have a folder of their own there; `root.key` and `pepper` are those of `make run`.
+    `KAFKA_BROKERS=3`: three brokers, with data of their own; the relay fills them from the ledger.
+
+    Raises:
+        ServerFailed: `KAFKA_BROKERS` is neither 1 nor 3.
     """
+    brokers = environment.get("KAFKA_BROKERS") or "1"
+    if brokers not in ("1", str(CLUSTER_NODES)):
+        raise ServerFailed(f"KAFKA_BROKERS is 1 or {CLUSTER_NODES}: two lose their quorum with either of them")
     data = Path(environment.get("KEYLEDGER_DATA_DIR") or PROJECT / ".keyledger")
     port = int(environment.get("KEYLEDGER_PORT") or PUBLIC_PORT)
-    return Cluster(folder=data.resolve() / "cluster", public_port=port)
+    return Cluster(folder=data.resolve() / "cluster", public_port=port, kafka_brokers=int(brokers))
 
 
 def cluster_up(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> bool:
@@ -124,19 +135,21 @@ def cluster_down(cluster: Cluster, say: Say) -> bool:
 
 def _stop(cluster: Cluster, say: Say) -> bool:
     processes = cluster.state.processes()
-    for process in reversed(processes):
-        was = "stopped" if process.stop() else "was gone"
-        cluster.state.remove(process)
-        say(f"  {process.name} {was} ({process.pid})")
+    for _, alike in groupby(reversed(processes), key=lambda process: process.name.partition("-")[0]):
+        together = list(alike)
+        # The brokers at once: the last ones would wait for a quorum that is gone.
+        with ThreadPoolExecutor(len(together)) as at_once:
+            for process, stopped in zip(together, at_once.map(Process.stop, together), strict=True):
+                cluster.state.remove(process)
+                say(f"  {process.name} {'stopped' if stopped else 'was gone'} ({process.pid})")
     return bool(processes)
 
 
 def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
-    say("Kafka ...")
     keep = cluster.state.add
-    port = cluster.kafka_port
-    kafka = start_kafka(cluster.folder / "kafka", port, controller_port=port + 1, started=keep)
-    say(f"  at {kafka.bootstrap} ({kafka.pid})")
+    say("Kafka ...")
+    bootstrap = _start_kafka(cluster)
+    say(f"  at {bootstrap}")
     say("Postgres ...")
     postgres = start_postgres(cluster.folder / "postgres", cluster.postgres_port, started=keep)
     say(f"  at {LOOPBACK}:{cluster.postgres_port} ({postgres.pid})")
@@ -144,7 +157,7 @@ def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
         **os.environ,
         "KEYLEDGER_DATA_DIR": str(cluster.data_dir),
         "KEYLEDGER_DATABASE_URL": postgres.url,
-        "KEYLEDGER_KAFKA_BOOTSTRAP": kafka.bootstrap,
+        "KEYLEDGER_KAFKA_BOOTSTRAP": bootstrap,
         "KEYLEDGER_TRUSTED_PROXIES": f"{LOOPBACK}/32",
     }
     shared.pop("KEYLEDGER_PORT", None)
@@ -153,6 +166,13 @@ def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
     say("nginx ...")
     _start_gateway(cluster, routes, say)
     say(f"ready: {cluster.url}   root key: {cluster.data_dir / 'root.key'}")
+
+
+def _start_kafka(cluster: Cluster) -> str:
+    keep, ports = cluster.state.add, cluster.kafka_ports
+    if cluster.kafka_brokers == CLUSTER_NODES:
+        return start_kafka_cluster(cluster.folder / "kafka-three", ports, started=keep).bootstrap
+    return start_kafka(cluster.folder / "kafka", ports[0], controller_port=ports[1], started=keep).bootstrap
 
 
 def _prepare(cluster: Cluster, environment: Mapping[str, str], say: Say) -> None:

@@ -89,7 +89,7 @@ class Distributed:
 
     @property
     def kafka_bootstrap(self) -> str:
-        return f"127.0.0.1:{cluster_from_environment(self._environment).kafka_port}"
+        return f"127.0.0.1:{cluster_from_environment(self._environment).kafka_ports[0]}"
 
     def _run(self, command: str) -> None:
         done = subprocess.run(

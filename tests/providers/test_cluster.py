@@ -81,7 +81,7 @@ def assert_request_is_passed_on(cluster: Cluster) -> None:
     assert "forwarded" not in seen["headers"]
     assert seen["given"] == {
         "KEYLEDGER_DATA_DIR": str(cluster.data_dir),
-        "KEYLEDGER_KAFKA_BOOTSTRAP": f"127.0.0.1:{cluster.kafka_port}",
+        "KEYLEDGER_KAFKA_BOOTSTRAP": f"127.0.0.1:{cluster.kafka_ports[0]}",
         "KEYLEDGER_NODE": "directory-1",
         "KEYLEDGER_PORT": str(cluster.service_ports["directory"]),
         "KEYLEDGER_TRUSTED_PROXIES": "127.0.0.1/32",

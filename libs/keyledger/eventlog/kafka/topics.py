@@ -1,6 +1,7 @@
 """Topics as they must be: made where they are missing, compared where they are there."""
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from keyledger.eventlog.port import LogUnavailable, TopicMismatch
 MAX_REPLICAS: Final = 3
 POLL_SECONDS: Final = 0.05
 
+_log = logging.getLogger(__name__)
+
 
 async def create_missing(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
     """Make what is missing, on up to three brokers, and wait until each partition has a leader."""
@@ -21,8 +24,8 @@ async def create_missing(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) ->
     missing = [topic for topic in topics if topic.name not in there]
     if not missing:
         return
-    brokers = len((await admin.describe_cluster())["brokers"])
-    answer = await admin.create_topics([_new_topic(topic, min(MAX_REPLICAS, brokers)) for topic in missing])
+    copies = min(MAX_REPLICAS, await _broker_count(admin))
+    answer = await admin.create_topics([_new_topic(topic, copies) for topic in missing])
     for name, code, message in answer.topic_errors:
         # Another process may have been faster.
         if for_code(code) not in (NoError, TopicAlreadyExistsError):
@@ -33,8 +36,9 @@ async def create_missing(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) ->
 
 
 async def check(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
-    """Compare partitions, retention and clean-up. Raises TopicMismatch."""
+    """Compare partitions, retention and clean-up. Raises TopicMismatch; only warns of too few copies."""
     partitions = await _partitions(admin)
+    copies = min(MAX_REPLICAS, await _broker_count(admin))
     wanted = [ConfigResource(ConfigResourceType.TOPIC, topic.name, _settings(topic)) for topic in topics]
     found = {name: settings for answer in await admin.describe_configs(wanted) for name, settings in _described(answer)}
     for topic in topics:
@@ -43,6 +47,9 @@ async def check(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
             raise TopicMismatch(f"{topic.name} has {count} partitions, must have {topic.partitions}")
         if found[topic.name] != _settings(topic):
             raise TopicMismatch(f"{topic.name} has {found[topic.name]}, must have {_settings(topic)}")
+        if (kept := min(len(one["replicas"]) for one in partitions[topic.name])) < copies:
+            # It was made while brokers were away, or before they were added. It works, and only an operator can mend it.
+            _log.warning("%s has %d copies, the cluster could keep %d: reassign its replicas", topic.name, kept, copies)
 
 
 def _settings(topic: Topic) -> dict[str, str]:
@@ -53,6 +60,11 @@ def _new_topic(topic: Topic, replicas: int) -> NewTopic:
     # Else "all in-sync replicas" may be the leader alone, and an acknowledged record dies with it.
     in_sync = {"min.insync.replicas": str(max(1, replicas - 1))}
     return NewTopic(topic.name, topic.partitions, replicas, topic_configs=_settings(topic) | in_sync)
+
+
+async def _broker_count(admin: AIOKafkaAdminClient) -> int:
+    """Return how many brokers answer now."""
+    return len((await admin.describe_cluster())["brokers"])
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, list[dict[str, Any]]]:
