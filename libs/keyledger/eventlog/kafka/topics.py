@@ -48,7 +48,7 @@ async def check(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
         if found[topic.name] != _settings(topic):
             raise TopicMismatch(f"{topic.name} has {found[topic.name]}, must have {_settings(topic)}")
         if (kept := min(len(one["replicas"]) for one in partitions[topic.name])) < copies:
-            # It was made while brokers were away, or before they were added. It works, and only an operator can mend it.
+            # Made while brokers were away, or before they were added. It works, and only an operator can mend it.
             _log.warning("%s has %d copies, the cluster could keep %d: reassign its replicas", topic.name, kept, copies)
 
 
