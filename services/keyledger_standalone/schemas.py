@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from keyledger.contracts.exporting import event_samples, event_schemas, write
+from keyledger.contracts.exporting import asyncapi, event_samples, event_schemas, write
 from keyledger.runtime.process import Process
 from keyledger.runtime.settings import Settings
 from keyledger.testing.memory_ledger import MemoryLedger, MemoryStore
@@ -30,7 +30,7 @@ async def openapi_document() -> dict[Path, bytes]:
 def main() -> int:
     """Write what differs and name it; exit code 1 where a form that was written before would change."""
     folder = Path(sys.argv[1])
-    documents = event_schemas() | asyncio.run(openapi_document())
+    documents = event_schemas() | asyncapi(folder) | asyncio.run(openapi_document())
     try:
         written = write(folder, documents, replace=True) + write(folder, event_samples(), replace=False)
     except FileExistsError as error:

@@ -4,6 +4,8 @@
 """
 
 from collections.abc import Mapping
+from importlib.metadata import version
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,19 +13,23 @@ import msgspec
 
 from keyledger.contracts.alert import RECORD_TYPE as ALERT
 from keyledger.contracts.alert import Alert
+from keyledger.contracts.asyncapi import asyncapi_document
 from keyledger.contracts.auth_event import RECORD_TYPE as AUTH
 from keyledger.contracts.auth_event import AuthAttempt
 from keyledger.contracts.freshness import HEAD_TYPE, REPORT_TYPE, Head, VerifierReport
-from keyledger.contracts.registry import EVENT_TYPES, encode, published_struct
+from keyledger.contracts.registry import EVENT_TYPES, Withheld, encode, published_struct
 from keyledger.contracts.samples import SAMPLES
 
 RECORDS: Final[dict[str, Any]] = {
+    Withheld.__name__: Withheld,
     AUTH: list[AuthAttempt],
     ALERT: Alert,
     HEAD_TYPE: Head,
     REPORT_TYPE: VerifierReport,
 }
 """What travels beside the facts, by CloudEvents type."""
+
+ASYNCAPI: Final = Path("asyncapi.yaml")
 
 
 def event_schemas() -> dict[Path, bytes]:
@@ -41,8 +47,31 @@ def event_samples() -> dict[Path, bytes]:
     return {Path("samples") / f"{event.type}.v{event.schema_version}.json": event.data + b"\n" for event in encoded}
 
 
+def asyncapi(folder: Path) -> dict[Path, bytes]:
+    """Return the AsyncAPI document, of the forms of today and of those that ``folder`` still has from before."""
+    older = {path.relative_to(folder): path.read_bytes() for path in (folder / "events").glob("*.json")}
+    document = asyncapi_document(older | event_schemas(), version("keyledger"))
+    # Through JSON: what stands in two places is written twice, and not as a YAML alias.
+    return {ASYNCAPI: msgspec.yaml.encode(msgspec.json.decode(msgspec.json.encode(document)))}
+
+
 def _schema(form: object) -> dict[str, Any]:
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(form)}
+    schema: dict[str, Any] = _undented(msgspec.json.schema(form))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _undented(schema: Any) -> Any:
+    """Return the schema with its descriptions, which are docstrings, without the indentation of the code."""
+    match schema:
+        case dict():
+            return {
+                key: cleandoc(value) if key == "description" and isinstance(value, str) else _undented(value)
+                for key, value in schema.items()
+            }
+        case list():
+            return [_undented(item) for item in schema]
+        case _:
+            return schema
 
 
 def pretty(document: object) -> bytes:

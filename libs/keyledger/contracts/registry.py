@@ -83,6 +83,10 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
 }
 
 
+class Withheld(Struct, frozen=True):
+    """A fact that is private: others learn that there is one at this position, and nothing else."""
+
+
 class Published(Struct, frozen=True):
     """What others get of a row: its type, the version of the form that the data has, and the data."""
 
@@ -91,10 +95,10 @@ class Published(Struct, frozen=True):
     data: bytes
 
 
-WITHHELD: Final = Published("Withheld", 1, b"{}")
-"""The published stand-in for a private event. Never a null value, which is Kafka's tombstone."""
-
 _encode: Final = msgspec.json.Encoder().encode
+
+WITHHELD: Final = Published(Withheld.__name__, 1, _encode(Withheld()))
+"""The published stand-in for a private event. Never a null value, which is Kafka's tombstone."""
 
 
 def encode(event: Event) -> EncodedEvent:

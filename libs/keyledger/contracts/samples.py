@@ -18,35 +18,35 @@ from keyledger.domain.events import (
     UserCreated,
 )
 
-_ORGANIZATION: Final = "org_01hXk3fJ7Qa9cT5vZr2LmN"
-_KEY: Final = "key_01hXk3fJ7Qb4dU6wAs3MnP"
-_USER: Final = "user_01hXk3fJ7Qc8eV7xBt4NoQ"
+ORGANIZATION_ID: Final = "org_01hXk3fJ7Qa9cT5vZr2LmN"
+KEY_ID: Final = "key_01hXk3fJ7Qb4dU6wAs3MnP"
+USER_ID: Final = "user_01hXk3fJ7Qc8eV7xBt4NoQ"
 _EXPIRY: Final = datetime(2027, 1, 31, 12, 0, tzinfo=UTC)
 
 SAMPLES: Final[tuple[Event, ...]] = (
-    OrganizationCreated(organization_id=_ORGANIZATION, name="Example", operator=True),
+    OrganizationCreated(organization_id=ORGANIZATION_ID, name="Example", operator=True),
     RoleDefined(
-        organization_id=_ORGANIZATION,
+        organization_id=ORGANIZATION_ID,
         role="api_manager",
         name="API Manager",
         permissions=("*:read", "api-keys:*", "integrations:*"),
         grants=("viewer", "developer"),
         builtin=True,
     ),
-    UserCreated(organization_id=_ORGANIZATION, user_id=_USER, roles=("administrator",)),
-    TeamCreated(organization_id=_ORGANIZATION, team_id="team_01hXk3fJ7Qd2fW8yCu5OpR", name="Payments"),
+    UserCreated(organization_id=ORGANIZATION_ID, user_id=USER_ID, roles=("administrator",)),
+    TeamCreated(organization_id=ORGANIZATION_ID, team_id="team_01hXk3fJ7Qd2fW8yCu5OpR", name="Payments"),
     ServiceAccountCreated(
-        organization_id=_ORGANIZATION,
+        organization_id=ORGANIZATION_ID,
         service_account_id="service_01hXk3fJ7Qe6gX9zDv6PqS",
         name="nightly export",
         description="Writes the reports",
     ),
     KeyCreated(
-        organization_id=_ORGANIZATION,
-        key_id=_KEY,
+        organization_id=ORGANIZATION_ID,
+        key_id=KEY_ID,
         type="personal",
         owner_type="user",
-        owner_id=_USER,
+        owner_id=USER_ID,
         name="laptop",
         description="",
         role="developer",
@@ -55,11 +55,11 @@ SAMPLES: Final[tuple[Event, ...]] = (
         secret=Secret(id="s1", digest=bytes(range(32)), pepper="0123456789ab"),
     ),
     KeyRotated(
-        organization_id=_ORGANIZATION,
-        key_id=_KEY,
+        organization_id=ORGANIZATION_ID,
+        key_id=KEY_ID,
         secret=Secret(id="s2", digest=bytes(range(32, 64)), pepper="0123456789ab"),
         ended=(SecretEnd(id="s1"),),
     ),
-    KeyUpdated(organization_id=_ORGANIZATION, key_id=_KEY, name="old laptop", expires_at=None),
-    KeyRevoked(organization_id=_ORGANIZATION, key_id=_KEY),
+    KeyUpdated(organization_id=ORGANIZATION_ID, key_id=KEY_ID, name="old laptop", expires_at=None),
+    KeyRevoked(organization_id=ORGANIZATION_ID, key_id=KEY_ID),
 )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry, Header, seal
-from keyledger.contracts.exporting import differences, event_samples, event_schemas
+from keyledger.contracts.exporting import asyncapi, differences, event_samples, event_schemas
 from keyledger.contracts.registry import EVENT_TYPES, Published, UndecodableEvent, decode, encode, publish
 from keyledger.contracts.samples import SAMPLES
 
@@ -24,6 +24,10 @@ def _entry(path: Path) -> Entry:
 
 def test_the_stored_schemas_are_those_of_the_code() -> None:
     assert differences(SCHEMAS, event_schemas()) == [], "run `make schemas` and commit what it writes"
+
+
+def test_the_stored_asyncapi_document_is_that_of_the_code() -> None:
+    assert differences(SCHEMAS, asyncapi(SCHEMAS)) == [], "run `make schemas` and commit what it writes"
 
 
 def test_the_stored_samples_are_those_of_the_code() -> None:
