@@ -2,6 +2,7 @@
 
 from typing import Final, NoReturn
 
+from keyledger.contracts import failpoints
 from keyledger.contracts.ports import Clock
 from keyledger.eventstore.port import Ledger, LedgerUnavailable, OutcomeUnknown
 from keyledger_relay.patience import Patience
@@ -46,4 +47,5 @@ class Mark:
         expected = await self._ledger.checkpoint(NAME) if value is None else value
         if expected != new:
             await self._ledger.move_checkpoint(NAME, expected=expected, new=new)
+            failpoints.reach("relay.after_checkpoint")
         return new

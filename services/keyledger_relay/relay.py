@@ -6,6 +6,7 @@ from typing import Final, NoReturn
 
 import structlog
 
+from keyledger.contracts import failpoints
 from keyledger.contracts.envelope import Entry
 from keyledger.contracts.registry import UndecodableEvent
 from keyledger.contracts.topics import EVENTS, HEADS, LEDGER
@@ -116,7 +117,9 @@ class Relay:
             held[feed] = max(held[feed], entries[-1].header.position)
 
     async def _send_to(self, topic: str, producer: Producer, records: Sequence[NewRecord]) -> None:
+        failpoints.reach("relay.before_send")
         await producer.send(topic, 0, records)
+        failpoints.reach("relay.after_send")
         self._metrics.sent.labels(topic).inc(len(records))
 
 
