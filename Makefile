@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help run test check lint format cluster cluster-down bench schemas lock servers
+.PHONY: help run test check lint format cluster cluster-down bench faults schemas lock servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ cluster-down: $(INSTALLED) ## Stop what `make cluster` started
 
 bench: $(INSTALLED) servers ## Measure, against a ceiling in the same run
 	$(BIN)/python -m tests.benchmarks
+
+faults: $(INSTALLED) servers ## Break everything under load, again and again, and look what holds (within an hour)
+	$(BIN)/python -m tests.faults
 
 schemas: $(INSTALLED) ## Write schemas/ from the code
 	$(BIN)/python -m keyledger_standalone.schemas schemas

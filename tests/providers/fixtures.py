@@ -2,15 +2,15 @@
 
 import os
 import shutil
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from tests.providers.databases import fresh_database
 from tests.providers.run import NoServerError, ServerName, TestRun, reachable_folder
+from tests.providers.shared import given_address
 
 _RUN = pytest.StashKey[TestRun]()
 _WORKER_INPUT = "keyledger_test_run"
@@ -19,24 +19,20 @@ _WORKER_INPUT = "keyledger_test_run"
 @pytest.fixture(scope="session")
 def postgres_url(request: pytest.FixtureRequest) -> str:
     """A server with a user who may make databases. Shared by the whole run: use `postgres_database` to write."""
-    return os.environ.get("KEYLEDGER_TEST_POSTGRES_URL") or _address(request.config, "postgres")
+    return given_address("postgres") or _address(request.config, "postgres")
 
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
     """A broker (`host:port`). Shared by the whole run: give topics and groups names of their own."""
-    return os.environ.get("KEYLEDGER_TEST_KAFKA_BOOTSTRAP") or _address(request.config, "kafka")
+    return given_address("kafka") or _address(request.config, "kafka")
 
 
 @pytest.fixture
 async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
     """The URL of an empty database for this test alone, dropped afterwards whoever is still connected."""
-    name = f"test_{uuid.uuid4().hex}"
-    await _execute(postgres_url, f'CREATE DATABASE "{name}"')
-    try:
-        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-    finally:
-        await _execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    async with fresh_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture
@@ -78,13 +74,3 @@ def _address(config: pytest.Config, name: ServerName) -> str:
 def _outcome(reason: str) -> BaseException:
     # In CI a skipped guarantee is a lost one.
     return pytest.fail.Exception(reason, pytrace=False) if os.environ.get("CI") else pytest.skip.Exception(reason)
-
-
-async def _execute(url: str, statement: str) -> None:
-    import asyncpg  # noqa: PLC0415 - tests without a database need no driver
-
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

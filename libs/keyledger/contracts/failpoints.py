@@ -6,6 +6,8 @@ passing. Unarmed, a place costs one look at an empty dict.
 
 import os
 import signal
+import threading
+import time
 from typing import Final, Literal, get_args
 
 from msgspec import Struct
@@ -25,6 +27,8 @@ Name = Literal[
     "detector.after_table",
 ]
 Action = Literal["kill", "stop"]
+MEANWHILE_SECONDS: Final = 0.0003
+"""How long after ``reach_meanwhile`` the place is reached: a commit has begun by then, and waits for its disk."""
 _SIGNALS: Final[dict[str, signal.Signals]] = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
@@ -53,11 +57,27 @@ def arm(setting: str) -> None:
 
 def reach(name: Name) -> None:
     """Do what this place is armed for, if it is: ``kill`` never returns, ``stop`` returns when the process goes on."""
-    if not _armed or (here := _armed.get(name)) is None:
-        return
+    if _armed and (due := _due(name)) is not None:
+        os.kill(os.getpid(), due)
+
+
+def reach_meanwhile(name: Name) -> None:
+    """As ``reach``, a moment from now and from another thread: in the middle of what the caller waits for next."""
+    if _armed and (due := _due(name)) is not None:
+        threading.Thread(target=_signal_later, args=(due,), daemon=True).start()
+
+
+def _due(name: Name) -> signal.Signals | None:
+    here = _armed.get(name)
+    if here is None:
+        return None
     here.passings_left -= 1
-    if here.passings_left == 0:
-        os.kill(os.getpid(), _SIGNALS[here.action])
+    return _SIGNALS[here.action] if here.passings_left == 0 else None
+
+
+def _signal_later(due: signal.Signals) -> None:
+    time.sleep(MEANWHILE_SECONDS)
+    os.kill(os.getpid(), due)
 
 
 def _parse(part: str) -> tuple[str, _Armed]:

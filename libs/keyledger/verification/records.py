@@ -77,6 +77,7 @@ class StoredKey(Struct, frozen=True, gc=False, array_like=True):
     row: KeyRecord | None
 
 
-encode_stored: Final = msgspec.msgpack.Encoder().encode
+# Sets in one order: each process has an order of its own, and two indexes of the same facts must be the same bytes.
+encode_stored: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 decode_stored: Final = msgspec.msgpack.Decoder(Stored).decode
 decode_stored_key: Final = msgspec.msgpack.Decoder(StoredKey).decode

@@ -7,6 +7,8 @@ import asyncio
 import sys
 from typing import Any
 
+from sqlalchemy import text
+
 from keyledger.eventlog.opening import open_log
 from keyledger.projections.port import ReadModel
 from keyledger.projections.runner import ProjectionRunner
@@ -22,6 +24,18 @@ BATCH = 50
 
 def store_at(url: str) -> DirectoryStore:
     return DirectoryStore(open_engine(url, schema=None if url.startswith("sqlite") else "directory"))
+
+
+async def rows_of(url: str) -> list[tuple[Any, ...]]:
+    """Return everything the directory's tables hold, in a fixed order; of the checkpoint all but the log's offset."""
+    schema = "" if url.startswith("sqlite") else "directory."
+    engine = open_engine(url)
+    async with engine.connect() as connection:
+        keys = (await connection.execute(text(f"SELECT * FROM {schema}api_keys ORDER BY id"))).all()  # noqa: S608 - ours
+        mark = f"SELECT name, generation, store, position, hash FROM {schema}projection_checkpoints"  # noqa: S608 - ours
+        marks = (await connection.execute(text(mark))).all()
+    await engine.dispose()
+    return [tuple(row) for row in (*keys, *marks)]
 
 
 async def project(log_url: str, topic: str, database_url: str, *, naive: bool = False, batch: int = BATCH) -> None:

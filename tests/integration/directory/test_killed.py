@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from keyledger.contracts.envelope import Entry
 from keyledger.contracts.topics import FOREVER, Topic
 from keyledger.domain.events import Event
 from keyledger.eventlog.opening import open_log
-from keyledger.projections.sql import open_engine
-from tests.integration.directory.projector_process import project, store_at
+from tests.integration.directory.projector_process import project, rows_of, store_at
 from tests.unit.projections.written import created, key_id, records, renamed, revoked, rotated, written
 
 EVENTS = 20_000
@@ -37,17 +35,6 @@ def lives(seed: int) -> list[Event]:
     order = [number for number in todo for _ in range(EVENTS // KEYS)]
     random_.shuffle(order)
     return [todo[number].pop() for number in order]
-
-
-async def rows_of(url: str) -> list[tuple[Any, ...]]:
-    """Return everything the directory's tables hold, in a fixed order."""
-    schema = "" if url.startswith("sqlite") else "directory."
-    engine = open_engine(url)
-    async with engine.connect() as connection:
-        keys = (await connection.execute(text(f"SELECT * FROM {schema}api_keys ORDER BY id"))).all()  # noqa: S608 - ours
-        marks = (await connection.execute(text(f"SELECT * FROM {schema}projection_checkpoints"))).all()  # noqa: S608 - ours
-    await engine.dispose()
-    return [tuple(row) for row in (*keys, *marks)]
 
 
 @asynccontextmanager

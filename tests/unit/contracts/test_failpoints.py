@@ -30,6 +30,21 @@ def test_an_armed_process_dies_at_the_passing_it_was_told() -> None:
     assert passing("relay.after_send:kill@2") == (-signal.SIGKILL, "1\n")
 
 
+def test_an_armed_process_dies_in_the_middle_of_what_it_waits_for() -> None:
+    waiting = """
+import time
+from keyledger.contracts.failpoints import arm, reach_meanwhile
+arm("ledger.in_commit:kill@2")
+for number in (1, 2):
+    reach_meanwhile("ledger.in_commit")
+    print(number, flush=True)
+time.sleep(60)
+print("never", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", waiting], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "1\n2\n")
+
+
 def test_a_process_that_is_armed_for_another_place_goes_on() -> None:
     assert passing("relay.after_checkpoint:kill") == (0, "1\n2\n3\n")
 

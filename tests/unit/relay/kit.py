@@ -133,10 +133,10 @@ async def caught_up(relay: RelayService, position: int) -> None:
     await until(lambda: relay.progress.position >= position)
 
 
-async def records_of(log: EventLog, topic: str) -> list[Record]:
-    """Return everything that a topic holds."""
-    first, end = await log.bounds(topic, 0)
-    reader = await log.reader(topic, 0, first)
+async def records_of(log: EventLog, topic: str, partition: int = 0) -> list[Record]:
+    """Return everything that a partition holds."""
+    first, end = await log.bounds(topic, partition)
+    reader = await log.reader(topic, partition, first)
     found: list[Record] = []
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
+from keyledger.contracts import failpoints
 from keyledger.contracts.ports import Clock
 from keyledger.eventstore.admission import (
     CLAIM_LIFETIME_US,
@@ -81,8 +82,11 @@ class PostgresCommitter:
                 await connection.execute(statements.ROLLBACK)
                 return admission
             await self._write(connection, admission)
+        failpoints.reach("ledger.before_commit")
         with commit_told():
+            failpoints.reach_meanwhile("ledger.in_commit")
             await connection.execute(statements.COMMIT)
+        failpoints.reach("ledger.after_commit")
         return admission
 
     async def _known(self, connection: Connection, batch: Sequence[Append]) -> Known:

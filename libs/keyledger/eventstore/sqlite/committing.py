@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import astuple
 
+from keyledger.contracts import failpoints
 from keyledger.contracts.ports import Clock
 from keyledger.eventstore.admission import (
     CLAIM_LIFETIME_US,
@@ -68,10 +69,13 @@ class SqliteCommitter:
                 connection.execute("ROLLBACK")
                 return admission
             self._write(connection, admission)
+        failpoints.reach("ledger.before_commit")
         try:
+            failpoints.reach_meanwhile("ledger.in_commit")
             connection.execute("COMMIT")
         except sqlite3.OperationalError as error:  # a disk that is full or failing: what of it is kept, its file says
             raise CommitUncertain(f"SQLite: {error.sqlite_errorname}") from error
+        failpoints.reach("ledger.after_commit")
         return admission
 
     def _known(self, connection: sqlite3.Connection, batch: Sequence[Append]) -> Known:

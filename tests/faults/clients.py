@@ -1,0 +1,184 @@
+"""Clients that write over HTTP and take down what they were told: carried out, refused, or nobody knows."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import httpx2
+
+from keyledger.web.app import REQUEST_ID_HEADER
+
+REQUEST_SECONDS = 30.0
+PAUSE_SECONDS = 0.01
+"""Between a refusal and the next attempt: a server that is away must not be all that the machine works on."""
+MOST_KEYS = 8
+"""Of one writer that live at the same time."""
+RESOLVE_SECONDS = 120.0
+
+State = Literal["ok", "failed", "unknown"]
+_OPEN_STATUSES = (500, 502, 504)
+
+
+@dataclass
+class Write:
+    """One write and what its client knows of it. ``mark`` is its request id: by it the ledger's row is found.
+
+    ``sent_at`` and ``answered_at`` are monotonic seconds; ``token`` is ``Keyledger-Position``, of an ``ok`` one.
+    ``doubted``: a sending of it was not answered; a later refusal then says nothing about that one.
+    """
+
+    mark: str
+    method: str
+    path: str
+    json: Any
+    idempotency_key: str
+    sent_at: float
+    state: State = "unknown"
+    doubted: bool = False
+    status: int | None = None
+    code: str = ""
+    answered_at: float = 0.0
+    token: str | None = None
+    replayed: bool = False
+    answer: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold a key
+
+
+@dataclass
+class HeldKey:
+    """A key as its holder knows it. ``doubtful``: a write on it is unknown, so nothing is expected of it."""
+
+    id: str
+    token: str = field(repr=False)
+    old_tokens: list[str] = field(default_factory=list, repr=False)
+    revoked: bool = False
+    doubtful: bool = False
+
+
+class ClientLedger:
+    """Every write that was sent, and every key that was answered."""
+
+    def __init__(self, origin: Callable[[], str], by: str) -> None:
+        """Send to ``origin()``, asked anew each time, with the token ``by``."""
+        self.writes: list[Write] = []
+        self.keys: list[HeldKey] = []
+        self._origin, self.by = origin, by
+        self._client = httpx2.AsyncClient(
+            timeout=REQUEST_SECONDS,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    def count(self, state: State) -> int:
+        """Return how many writes are in this state."""
+        return sum(write.state == state for write in self.writes)
+
+    async def send(self, method: str, path: str, json: Any = None) -> Write:
+        """Send a write once, with an idempotency key of its own."""
+        mark = uuid.uuid4().hex
+        write = Write(mark, method, path, json, f"idem-{mark}", time.monotonic())
+        self.writes.append(write)
+        await self._send(write)
+        return write
+
+    async def resolve(self, *, seconds: float = RESOLVE_SECONDS) -> None:
+        """Send every unknown write again, with its idempotency key, until each is known."""
+        async with asyncio.timeout(seconds):
+            for write in self.writes:
+                while write.state == "unknown":
+                    await self._send(write)
+                    await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _send(self, write: Write) -> None:
+        headers = {
+            "Authorization": f"Bearer {self.by}",
+            "Idempotency-Key": write.idempotency_key,
+            REQUEST_ID_HEADER: write.mark,
+        }
+        try:
+            answer = await self._client.request(
+                write.method, self._origin() + write.path, json=write.json, headers=headers
+            )
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            write.state = "unknown" if write.doubted else "failed"  # this time it was not even sent
+        except httpx2.TransportError:
+            write.state, write.doubted = "unknown", True
+        else:
+            _take_down(write, answer)
+
+    async def verify(self, token: str, *, at_least: str | None = None, origin: str | None = None) -> httpx2.Response:
+        """Present a token to the verifier."""
+        headers = {"Authorization": f"Bearer {token}"}
+        if at_least is not None:
+            headers["Keyledger-At-Least"] = at_least
+        return await self._client.get(f"{origin or self._origin()}/v1/auth/verify", headers=headers)
+
+    async def list(self, *, at_least: str, origin: str) -> httpx2.Response:
+        """Ask the directory for a page of keys."""
+        headers = {"Authorization": f"Bearer {self.by}", "Keyledger-At-Least": at_least}
+        return await self._client.get(f"{origin}/v1/api-keys", headers=headers)
+
+
+async def live(clients: ClientLedger, chance: random.Random, enough: Callable[[], bool], *, writers: int = 8) -> None:
+    """Let writers make, change, rotate and revoke keys of their own until ``enough()``."""
+    await asyncio.gather(*(_write(clients, random.Random(chance.random()), enough) for _ in range(writers)))
+
+
+async def _write(clients: ClientLedger, chance: random.Random, enough: Callable[[], bool]) -> None:
+    mine: list[HeldKey] = []
+    while not enough():
+        if (await _step(clients, chance, mine)).state != "ok":
+            await asyncio.sleep(PAUSE_SECONDS)
+        mine = [key for key in mine if not key.revoked and not key.doubtful]
+
+
+async def _step(clients: ClientLedger, chance: random.Random, mine: list[HeldKey]) -> Write:
+    turn = chance.random()
+    if len(mine) < 2 or (turn < 0.4 and len(mine) < MOST_KEYS):
+        return await _create(clients, chance, mine)
+    key = chance.choice(mine)
+    path = f"/v1/api-keys/{key.id}"
+    if turn < 0.6:
+        write = await clients.send("PATCH", path, {"name": f"renamed {chance.getrandbits(32):08x}"})
+    elif turn < 0.8:
+        write = await clients.send("POST", f"{path}/rotate")
+        if write.state == "ok":
+            key.old_tokens.append(key.token)
+            key.token = write.answer["key"]
+    else:
+        write = await clients.send("DELETE", path)
+        key.revoked = write.state == "ok"
+    key.doubtful = write.state == "unknown"
+    return write
+
+
+async def _create(clients: ClientLedger, chance: random.Random, mine: list[HeldKey]) -> Write:
+    name = f"made {chance.getrandbits(32):08x}"
+    write = await clients.send("POST", "/v1/api-keys", {"name": name, "role": "developer"})
+    if write.state == "ok":
+        key = HeldKey(write.answer["id"], write.answer["key"])
+        mine.append(key)
+        clients.keys.append(key)
+    return write
+
+
+def _take_down(write: Write, answer: httpx2.Response) -> None:
+    body = answer.json() if answer.content.startswith(b"{") else {}
+    write.status, write.answered_at = answer.status_code, time.monotonic()
+    if answer.is_success:
+        write.state, write.answer = "ok", body
+        write.token = answer.headers["Keyledger-Position"]
+        write.replayed = answer.headers.get("Idempotency-Replayed") == "true"
+        return
+    write.code = str(body.get("code", ""))
+    write.doubted |= write.code == "outcome-unknown" or answer.status_code in _OPEN_STATUSES
+    write.state = "unknown" if write.doubted else "failed"

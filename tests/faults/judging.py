@@ -1,0 +1,104 @@
+"""The whole oracle on one installation, once nothing is broken any more."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from keyledger.eventlog.port import EventLog
+from keyledger.web.positions import position_tokens
+from tests.faults.campaign import Outcome
+from tests.faults.clients import ClientLedger
+from tests.faults.oracle.ledger import ledger_violations
+from tests.faults.oracle.read_models import read_model_violations
+from tests.faults.oracle.topics import alert_violations, topic_violations
+from tests.faults.oracle.verdicts import verdict_violations
+from tests.faults.processes import Served, World
+
+CAUGHT_UP_SECONDS: Final = 120.0
+POLL_SECONDS: Final = 0.05
+
+
+async def judge_ledger(world: World, clients: ClientLedger, *, faults: int) -> Outcome:
+    """Return the outcome by the ledger alone: what was answered is in it, once and in order.
+
+    What nobody knows of must be there once or never; and once, when it was sent again with its idempotency key.
+    """
+    outcome = outcome_of(clients, faults)
+    async with world.ledger() as ledger:
+        outcome.violations += await ledger_violations(ledger, clients.writes, world.peppers)
+        await clients.resolve()
+        outcome.violations += await ledger_violations(ledger, clients.writes, world.peppers)
+    return outcome
+
+
+async def judge_all(
+    world: World,
+    clients: ClientLedger,
+    *,
+    faults: int,
+    verifier: Served,
+    directory: Served,
+    nodes: tuple[str, ...],
+    alerts: bool = True,
+) -> Outcome:
+    """Return the outcome by everything: ledger, topics, verdicts, rebuilt read models and, if asked for, alerts.
+
+    Every service must be there again. ``nodes``: the names of the verifier nodes whose indexes are compared.
+    """
+    outcome = await judge_ledger(world, clients, faults=faults)
+    async with world.ledger() as ledger, world.log() as log:
+        head = await ledger.head()
+        at_least = position_tokens(ledger.store_id, world.peppers).write(head.position)
+        await _caught_up(clients, at_least, verifier, directory)
+        violations = await topic_violations(ledger, log)
+        violations += await verdict_violations(clients, at_least=at_least, origin=verifier.origin)
+        violations += await read_model_violations(
+            world.settings, log, head=head.position, folder=world.folder, nodes=nodes
+        )
+        if alerts:
+            violations += await _alert_violations(log)
+    outcome.violations += violations
+    return outcome
+
+
+def outcome_of(clients: ClientLedger, faults: int) -> Outcome:
+    """Return what these clients know now."""
+    return Outcome(faults, clients.count("ok"), clients.count("failed"), clients.count("unknown"))
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str, *services: Served) -> None:
+    """Return once it holds; AssertionError with ``what`` when time is over or one of the services has ended."""
+    try:
+        async with asyncio.timeout(CAUGHT_UP_SECONDS):
+            while not await holds():
+                for service in services:
+                    assert service.runs, f"{service.name} ended, waiting until {what}: {service.last_words()}"
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"not within {CAUGHT_UP_SECONDS:.0f} s: {what}") from None
+
+
+async def _caught_up(clients: ClientLedger, at_least: str, verifier: Served, directory: Served) -> None:
+    async def verifies() -> bool:
+        return (await clients.verify(clients.by, at_least=at_least, origin=verifier.origin)).is_success
+
+    async def lists() -> bool:
+        return (await clients.list(at_least=at_least, origin=directory.origin)).is_success
+
+    await until(verifies, "the verifier has applied the ledger's head", verifier)
+    await until(lists, "the directory has applied the ledger's head", directory)
+
+
+async def _alert_violations(log: EventLog) -> list[str]:
+    """Return what stays wrong with the alerts: the detector may still be reading the last attempts."""
+    violations: list[str] = []
+
+    async def agree() -> bool:
+        violations[:] = await alert_violations(log)
+        return not violations
+
+    try:
+        await until(agree, "the alerts are those of a fold of all attempts")
+    except AssertionError:
+        return violations
+    return []

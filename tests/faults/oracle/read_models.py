@@ -1,0 +1,102 @@
+"""Live read models against ones that are rebuilt from the log alone, byte for byte."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from keyledger.eventlog.port import EventLog
+from keyledger.projections.port import Checkpoint, Projection, ReadModel
+from keyledger.projections.runner import ProjectionRunner
+from keyledger.runtime.clock import SystemClock
+from keyledger.runtime.settings import Settings
+from keyledger.verification.index import LmdbIndex, open_index, open_index_for_reading
+from keyledger.verification.projector import VerificationProjection
+from keyledger_directory.projector import KeyDirectory
+from tests.integration.directory.projector_process import rows_of, store_at
+
+FOLLOWED_SECONDS = 120.0
+
+
+async def read_model_violations(
+    settings: Settings, log: EventLog, *, head: int, folder: Path, nodes: tuple[str, ...] = ()
+) -> list[str]:
+    """Return which read models of an installation differ from their rebuilds up to ``head``.
+
+    They must have reached it. ``nodes``: whose verification indexes; ``folder``: where the rebuilds go.
+    """
+    violations: list[str] = []
+    if await rows_of(settings.directory_url) != await _rebuilt_directory(log, head, folder):
+        violations.append("the directory is not what a rebuild makes of the log")
+    expected = await _rebuilt_index(log, head, folder, settings.index_size_mb)
+    differing = (
+        node for node in nodes if index_lines(settings.data_dir / f"index-{node}", settings.index_size_mb) != expected
+    )
+    return violations + [f"the index of {node} is not what a rebuild makes of the log" for node in differing]
+
+
+def index_lines(folder: Path, size_mb: int) -> dict[bytes, bytes]:
+    """Return every line of a node's index; of its checkpoint all but the offset, which is the log's and not the fact's.
+
+    May be called while another process writes it.
+    """
+    index = open_index_for_reading(folder, generation=VerificationProjection.generation, size_mb=size_mb)
+    try:
+        return _lines(index)
+    finally:
+        index.close()
+
+
+def _lines(index: LmdbIndex) -> dict[bytes, bytes]:
+    with index.environment.begin() as transaction:
+        lines = {bytes(key): bytes(line) for key, line in transaction.cursor()}
+        checkpoint = index.checkpoint_in(transaction)
+    return lines | {index.checkpoint_key: repr(msgspec.structs.replace(checkpoint, next_offset=0)).encode()}
+
+
+async def _rebuilt_directory(log: EventLog, head: int, folder: Path) -> list[tuple[Any, ...]]:
+    url = f"sqlite:///{folder / 'rebuilt-directory.db'}"
+    store = store_at(url)
+    try:
+        await store.prepare()
+        await follow_to(head, KeyDirectory(), store, log)
+    finally:
+        await store.close()
+    return await rows_of(url)
+
+
+async def _rebuilt_index(log: EventLog, head: int, folder: Path, size_mb: int) -> dict[bytes, bytes]:
+    projection = VerificationProjection()
+    index = open_index(folder / "rebuilt-index", generation=projection.generation, size_mb=size_mb)
+    try:
+        await follow_to(head, projection, index, log)
+        return _lines(index)
+    finally:
+        index.close()
+
+
+async def follow_to(head: int, projection: Projection[Any], model: ReadModel[Any], log: EventLog) -> Checkpoint:
+    """Fold the log up to ``head`` into a read model of this process; raises what stops the runner before."""
+    runner = ProjectionRunner(projection, model, log, clock=SystemClock())
+    async with running(runner) as failed:
+        reached = asyncio.create_task(runner.wait_for(head, timeout_seconds=FOLLOWED_SECONDS))
+        await asyncio.wait({reached, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            reached.cancel()
+            failed.result()
+        assert reached.result(), f"the fold is at {runner.position} of {head} after {FOLLOWED_SECONDS:.0f} s"
+    return runner.checkpoint
+
+
+@asynccontextmanager
+async def running(runner: ProjectionRunner[Any]) -> AsyncIterator[asyncio.Task[Any]]:
+    """Run it inside; its task is given, so that nobody waits in vain for one that has failed."""
+    task = asyncio.create_task(runner.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
