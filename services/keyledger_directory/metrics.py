@@ -24,6 +24,9 @@ class ProjectionMetrics(Collector):
         )
         yield CounterMetricFamily("keyledger_directory_events", "Events applied.", value=counts.applied)
         yield CounterMetricFamily("keyledger_directory_batches", "Transactions committed.", value=counts.batches)
+        yield GaugeMetricFamily(
+            "keyledger_directory_parked", "Keys whose next event cannot be folded.", value=len(self._runner.parked)
+        )
         yield CounterMetricFamily(
             "keyledger_directory_rewinds", "Returns to the first offset of a topic made anew.", value=counts.rewinds
         )

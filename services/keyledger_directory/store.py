@@ -24,14 +24,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from keyledger.domain.events import Environment, KeyType
-from keyledger.projections.port import Checkpoint, Versioned
+from keyledger.projections.port import Checkpoint, Parked, Versioned
 from keyledger.projections.sql import CheckpointRow, checkpoint_table, reading, writing
+from keyledger.projections.sql_parked import ParkedRows, parked_table
 from keyledger_directory.projector import GENERATION, NAME, KeyRow
 
 Status = Literal["active", "expired", "revoked"]
 
 _metadata: Final = MetaData()
 _checkpoints: Final = checkpoint_table(_metadata)
+_parked: Final = parked_table(_metadata)
 _keys: Final = Table(
     "api_keys",
     _metadata,
@@ -103,6 +105,7 @@ class DirectoryStore:
     def __init__(self, engine: AsyncEngine, *, name: str = NAME, generation: int = GENERATION) -> None:
         self._engine = engine
         self._checkpoint = CheckpointRow(_checkpoints, name=name, generation=generation)
+        self._parked = ParkedRows(_parked, name=name, generation=generation)
 
     async def prepare(self) -> None:
         """Make the tables, anew if they are of an older generation.
@@ -110,7 +113,7 @@ class DirectoryStore:
         Raises:
             ReadModelUnavailable, NewerGeneration
         """
-        await self._checkpoint.prepare(self._engine, _keys)
+        await self._checkpoint.prepare(self._engine, _keys, _parked)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -120,10 +123,23 @@ class DirectoryStore:
         async with reading(self._engine) as connection:
             return await self._checkpoint.read(connection)
 
+    async def parked(self) -> dict[str, Parked]:
+        async with reading(self._engine) as connection:
+            return await self._parked.read(connection)
+
+    async def request_retry(self, streams: Collection[str]) -> None:
+        """Ask the runner, in whichever process it is, to fold these streams again."""
+        async with writing(self._engine) as connection:
+            await self._parked.request_retry(connection, streams)
+
+    async def take_retry_requests(self) -> frozenset[str]:
+        async with writing(self._engine) as connection:
+            return await self._parked.take_retry_requests(connection)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["DirectoryRows"]:
         async with writing(self._engine) as connection:
-            yield DirectoryRows(connection, self._checkpoint)
+            yield DirectoryRows(connection, self._checkpoint, self._parked)
 
     async def find(self, organization_id: str, key_id: str) -> KeyView | None:
         """Return an organization's living key; a revoked, a foreign and an unknown one alike are not there."""
@@ -163,8 +179,8 @@ def _asked(question: Question, now: int) -> Select[Any]:
 class DirectoryRows:
     """One open transaction of the directory (``Rows[KeyRow]``)."""
 
-    def __init__(self, connection: AsyncConnection, checkpoint: CheckpointRow) -> None:
-        self._connection, self._checkpoint = connection, checkpoint
+    def __init__(self, connection: AsyncConnection, checkpoint: CheckpointRow, parked: ParkedRows) -> None:
+        self._connection, self._checkpoint, self._parked = connection, checkpoint, parked
 
     async def load(self, streams: Collection[str]) -> dict[str, Versioned[KeyRow]]:
         if not streams:
@@ -177,6 +193,12 @@ class DirectoryRows:
         if changed:
             values = [_values(stream, row) for stream, row in changed.items()]
             await self._connection.execute(_SAVES[self._connection.dialect.name], values)
+
+    async def park(self, parked: Collection[Parked]) -> None:
+        await self._parked.put(self._connection, parked)
+
+    async def release(self, streams: Collection[str]) -> None:
+        await self._parked.remove(self._connection, streams)
 
     async def move_checkpoint(self, *, expected: Checkpoint, new: Checkpoint) -> None:
         await self._checkpoint.move(self._connection, expected=expected, new=new)

@@ -7,6 +7,7 @@ A form that was written once is read for ever: whatever was written in an older 
 before anybody sees it, by one pure function for each breaking change.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
@@ -57,14 +58,14 @@ class EventType(Struct, frozen=True):
 
 
 class UndecodableEvent(Exception):
-    """A row whose event cannot be understood here, although its envelope could be read."""
+    """A row whose event cannot be understood here, although its envelope could be read. ``why`` repeats no contents."""
 
     def __init__(self, entry: Entry, why: str) -> None:
         header = entry.header
         super().__init__(
             f"position {header.position} ({header.type} in form {header.schema_version} of {header.stream}): {why}"
         )
-        self.header = header
+        self.header, self.why = header, why
 
 
 EVENT_TYPES: Final[dict[str, EventType]] = {
@@ -96,6 +97,7 @@ class Published(Struct, frozen=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
+_QUOTED_VALUE: Final = re.compile(r"enum value .*(?= - at `\$|$)", re.DOTALL)
 
 WITHHELD: Final = Published(Withheld.__name__, 1, _encode(Withheld()))
 """The published stand-in for a private event. Never a null value, which is Kafka's tombstone."""
@@ -142,7 +144,8 @@ def _read(entry: Entry, registered: EventType, form: type[Struct]) -> Any:
             data = _encode(_upcast(entry, registered.upcasters))
         return _decoder(form).decode(data)
     except msgspec.MsgspecError as error:
-        raise UndecodableEvent(entry, str(error)) from error
+        # msgspec repeats a value that is none of an enumeration's, and nothing else of what it reads.
+        raise UndecodableEvent(entry, _QUOTED_VALUE.sub("enum value", str(error))) from error
 
 
 def _upcast(entry: Entry, upcasters: tuple[Upcaster, ...]) -> dict[str, Any]:

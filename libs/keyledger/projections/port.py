@@ -27,6 +27,24 @@ class Versioned(Struct, Generic[Row], frozen=True):
     row: Row | None
 
 
+class Parked(Struct, frozen=True, kw_only=True):
+    """A stream whose next event cannot be folded: it and all later ones wait, and are read again from the log.
+
+    The fields tell of the first that waits; ``offset`` is its record's in the log, ``recorded_at`` is in microseconds.
+    ``reason`` holds nothing of its contents. ``waiting``: how many events wait; ``tries``: how often it was folded.
+    """
+
+    stream: str
+    position: int
+    version: int
+    type: str
+    recorded_at: int
+    offset: int
+    reason: str
+    waiting: int = 1
+    tries: int = 1
+
+
 class ReadModelUnavailable(Exception):
     """The read model's database cannot be reached now, and whether the last commit was done is not known."""
 
@@ -39,6 +57,17 @@ class Rows(Protocol[Row]):
         ...
 
     async def save(self, changed: Mapping[str, Versioned[Row]]) -> None: ...
+
+    async def park(self, parked: Collection[Parked]) -> None:
+        """Keep these marks, in the place of earlier ones of the same streams; rows stay as they are.
+
+        A read model that grants anything denies it from now on.
+        """
+        ...
+
+    async def release(self, streams: Collection[str]) -> None:
+        """Forget the marks of these streams."""
+        ...
 
     async def move_checkpoint(self, *, expected: Checkpoint, new: Checkpoint) -> None:
         """Set this generation's checkpoint; ``eventstore.port.CheckpointMoved`` if it is not at ``expected``.
@@ -57,6 +86,18 @@ class ReadModel(Protocol[Row]):
 
     async def checkpoint(self) -> Checkpoint:
         """Return how far it is; ``Checkpoint()`` at first."""
+        ...
+
+    async def parked(self) -> dict[str, Parked]:
+        """Return the streams that are parked."""
+        ...
+
+    async def request_retry(self, streams: Collection[str]) -> None:
+        """Ask the runner, in whichever process it is, to fold these streams again."""
+        ...
+
+    async def take_retry_requests(self) -> frozenset[str]:
+        """Return the streams that were asked for, once: to the runner."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Rows[Row]]:
@@ -82,5 +123,5 @@ class Projection(Protocol[Row]):
         ...
 
     def project(self, row: Row | None, fact: Fact) -> Row | None:
-        """Return the row after this fact. May not refuse: an exception stops the projection."""
+        """Return the row after this fact. May not refuse: an exception parks the stream."""
         ...

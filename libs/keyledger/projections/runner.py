@@ -4,37 +4,38 @@ Effectively once: the version guard, the rows and the compare-and-set checkpoint
 model's own database. The guard is the correctness and the offset only speed: a wrong offset costs reading again.
 """
 
+import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Generic, NoReturn
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from keyledger.contracts import failpoints
 from keyledger.contracts.cloudevents import MalformedRecord, read_private
-from keyledger.contracts.envelope import Entry, Fact, Header
 from keyledger.contracts.ports import Clock
-from keyledger.contracts.registry import UndecodableEvent, decode
 from keyledger.contracts.topics import LEDGER
 from keyledger.eventlog.port import EventLog, LogUnavailable, OffsetOutOfRange, Reader, Record
+from keyledger.projections.announcing import announce
+from keyledger.projections.folding import Step, fold, step_of
 from keyledger.projections.order import Chain, ForeignHistory, GapInLedger
-from keyledger.projections.port import Checkpoint, Projection, ReadModel, ReadModelUnavailable, Row, Versioned
+from keyledger.projections.port import Checkpoint, Parked, Projection, ReadModel, ReadModelUnavailable, Row
 from keyledger.projections.waiters import MAX_WAITERS, Waiters
+from keyledger.projections.waiting_events import WaitingEvents
 
 PARTITION: Final = 0
 MAX_BATCH: Final = 1_000
 POLL_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
+TEND_SECONDS: Final = 1.0
+"""How often, while something is parked, it is looked whether somebody asked for another try."""
+
+NOTHING: Final[Mapping[str, Parked]] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
-
-
-class PoisonedEvent(Exception):
-    """An event that cannot be decoded or folded here. The projection stands before it until the fold is mended."""
-
-    def __init__(self, header: Header, why: str) -> None:
-        super().__init__(f"position {header.position} ({header.type} of {header.stream}): {why}")
-        self.header = header
 
 
 class Counts(Struct):
@@ -45,16 +46,8 @@ class Counts(Struct):
     log_retries: int = 0
     read_model_retries: int = 0
     rewinds: int = 0
-
-
-class _Step(Struct, frozen=True):
-    """One row that comes next: where it stands, and what it says (None: nothing to this projection)."""
-
-    header: Header
-    hash: bytes
-    next_offset: int
-    wanted: bool
-    fact: Fact | None
+    parked: int = 0
+    released: int = 0
 
 
 class ProjectionRunner(Generic[Row]):
@@ -76,6 +69,13 @@ class ProjectionRunner(Generic[Row]):
         self._waiters = Waiters(clock, max_waiters=max_waiters)
         self._checkpoint = Checkpoint()
         self._failures = 0
+        self._parked: dict[str, Parked] = {}
+        self._to_announce: dict[str, Parked] = {}
+        self._to_retry: set[str] = set()
+        self._starting = True
+        self._something_parked = asyncio.Event()
+        # Whoever holds it writes: the follower a batch, or whoever tries parked streams again.
+        self._writing = asyncio.Lock()
         self.counts = Counts()
 
     @property
@@ -88,20 +88,36 @@ class ProjectionRunner(Generic[Row]):
         """The last position that was committed to the read model."""
         return self._checkpoint.position
 
+    @property
+    def parked(self) -> Collection[Parked]:
+        """The streams whose events wait."""
+        return self._parked.values()
+
     async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
         """Return True once ``position`` is committed; False after the timeout, or at once when too many wait."""
         return await self._waiters.wait_for(position, timeout_seconds=timeout_seconds)
 
-    async def run(self) -> NoReturn:
+    async def run(self) -> None:
         """Follow the ledger until cancelled. What was read before a stop is committed first.
 
+        An event that cannot be decoded or folded, or is not the next of its stream, parks the stream: it is told as an
+        alert, and tried again at each start of ``run`` and whenever somebody asks for it.
+
         Raises:
-            PoisonedEvent: the next event cannot be decoded or folded, or is not the next of its stream.
             GapInLedger: positions are missing from the topic, also from its first record on.
             ForeignHistory: the topic holds another ledger's history than the read model.
             MalformedRecord: a record that is no ledger row, or whose contents do not have the hash it states.
             CheckpointMoved: another runner writes this read model; this one is a zombie.
         """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow_for_ever(), name=f"{self._projection.name}-follow")
+                tasks.create_task(self._tend_for_ever(), name=f"{self._projection.name}-parked")
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+
+    async def _follow_for_ever(self) -> NoReturn:
+        self._starting = True
         rewind = False
         while True:
             applied = self.counts.applied
@@ -118,7 +134,12 @@ class ProjectionRunner(Generic[Row]):
 
     async def _follow(self, *, rewind: bool) -> bool:
         """Follow from the checkpoint until the offset turns out to be useless; return True: start at the first one."""
-        self._reached(await self._read_model.checkpoint())
+        async with self._writing:
+            self._reached(await self._read_model.checkpoint(), await self._read_model.parked())
+        if self._starting:
+            # Most often a fold is mended by installing a newer version, that is, by a start.
+            self._to_retry.update(self._parked)
+            self._starting = False
         chain = Chain(self._checkpoint)
         offset = self._checkpoint.next_offset
         if rewind:
@@ -142,7 +163,7 @@ class ProjectionRunner(Generic[Row]):
         while True:
             records = await self._poll(reader)
             steps, failure = self._understand(chain, records)
-            await self._apply_until_poison(chain.store, steps)
+            await self._apply(chain.store, steps)
             if failure is not None:
                 raise failure
             self._failures = 0
@@ -157,49 +178,118 @@ class ProjectionRunner(Generic[Row]):
             else:
                 return records
 
-    def _understand(self, chain: Chain, records: Sequence[Record]) -> tuple[list[_Step], Exception | None]:
+    def _understand(self, chain: Chain, records: Sequence[Record]) -> tuple[list[Step], Exception | None]:
         """Return the rows that come next, and what ended them early, to be raised once they are committed."""
-        steps: list[_Step] = []
+        steps: list[Step] = []
         for record in records:
             try:
                 source, entry = read_private(record.headers, record.value)
                 if chain.admit(source, entry):
-                    steps.append(self._step(entry, record.offset + 1))
-            except (MalformedRecord, GapInLedger, ForeignHistory, PoisonedEvent) as failure:
+                    wanted = self._projection.wants(entry.header.stream)
+                    steps.append(step_of(entry, record.offset + 1, wanted=wanted))
+            except (MalformedRecord, GapInLedger, ForeignHistory) as failure:
                 return steps, failure
         return steps, None
 
-    def _step(self, entry: Entry, next_offset: int) -> _Step:
-        wanted = self._projection.wants(entry.header.stream)
-        try:
-            fact = decode(entry) if wanted else None
-        except UndecodableEvent as error:
-            raise PoisonedEvent(entry.header, str(error)) from error
-        return _Step(entry.header, entry.hash, next_offset, wanted, fact)
-
-    async def _apply_until_poison(self, store: str, steps: Sequence[_Step]) -> None:
-        try:
-            await self._apply(store, steps)
-        except PoisonedEvent as poison:
-            await self._apply(store, [step for step in steps if step.header.position < poison.header.position])
-            raise
-
-    async def _apply(self, store: str, steps: Sequence[_Step]) -> None:
+    async def _apply(self, store: str, steps: Sequence[Step]) -> None:
         if not steps:
             return
         last = steps[-1]
         new = Checkpoint(store, last.header.position, last.hash, last.next_offset)
+        async with self._writing:
+            await self._commit(new, steps, self._parked)
+        self.counts.applied += len(steps)
+        self.counts.batches += 1
+
+    async def _commit(
+        self,
+        new: Checkpoint,
+        steps: Sequence[Step],
+        parked: dict[str, Parked],
+        *,
+        tried_again: Mapping[str, Parked] = NOTHING,
+    ) -> None:
+        """Fold and commit; what is ``tried_again`` is parked no more, unless the fold parks it again."""
+        failpoints.reach("projection.before_rows")
         async with self._read_model.transaction() as rows:
             await rows.move_checkpoint(expected=self._checkpoint, new=new)
             loaded = await rows.load({step.header.stream for step in steps if step.wanted})
-            await rows.save(fold(self._projection, loaded, steps))
-        self.counts.applied += len(steps)
-        self.counts.batches += 1
-        self._reached(new)
+            folded = fold(self._projection, loaded, steps, parked=parked)
+            marks = {stream: _once_more(mark, tried_again.get(stream)) for stream, mark in folded.parked.items()}
+            if tried_again:
+                await rows.release(tried_again.keys())
+            await rows.save(folded.changed)
+            if marks:
+                await rows.park(marks.values())
+            failpoints.reach("projection.before_commit")
+        failpoints.reach("projection.after_commit")
+        self._reached(new, {**parked, **marks} if marks else parked)
 
-    def _reached(self, checkpoint: Checkpoint) -> None:
+    def _reached(self, checkpoint: Checkpoint, parked: dict[str, Parked]) -> None:
         self._checkpoint = checkpoint
         self._waiters.advance(checkpoint.position)
+        if parked is self._parked:
+            return
+        self.counts.released += len(self._parked.keys() - parked)
+        for stream, mark in parked.items():
+            before = self._parked.get(stream)
+            if before is None or before.position != mark.position:
+                self.counts.parked += 1
+                self._to_announce[stream] = mark
+                _log.error(
+                    "projection %s parked %s at position %d (%s, version %d): %s",
+                    self._projection.name,
+                    stream,
+                    mark.position,
+                    mark.type,
+                    mark.version,
+                    mark.reason,
+                )
+        self._parked = parked
+        if parked:
+            self._something_parked.set()
+        else:
+            self._something_parked.clear()
+
+    async def _tend_for_ever(self) -> NoReturn:
+        """See to what is parked, if anything is: announce it, and try again what somebody asked for."""
+        while True:
+            await self._something_parked.wait()
+            try:
+                await self._tend()
+            except (LogUnavailable, ReadModelUnavailable, OffsetOutOfRange, GapInLedger, MalformedRecord) as error:
+                _log.warning("projection %s cannot try again what is parked: %s", self._projection.name, error)
+            await self._clock.sleep(TEND_SECONDS)
+
+    async def _tend(self) -> None:
+        if self._to_announce:
+            await self._announce()
+        self._to_retry |= await self._read_model.take_retry_requests()
+        if self._to_retry:
+            await self._retry({stream: self._parked[stream] for stream in self._to_retry if stream in self._parked})
+            self._to_retry.clear()
+
+    async def _announce(self) -> None:
+        told = list(self._to_announce.values())
+        try:
+            await announce(self._event_log, self._projection.name, told)
+        except LogUnavailable as error:
+            _log.warning("projection %s could not say that it parked something: %s", self._projection.name, error)
+        else:
+            for mark in told:
+                del self._to_announce[mark.stream]
+
+    async def _retry(self, parked: dict[str, Parked]) -> None:
+        """Fold the waiting events of these streams, up to where the read model is, while it goes on being filled."""
+        if not parked:
+            return
+        async with WaitingEvents(self._event_log, self._topic, parked) as waiting:
+            await waiting.read_to(self.position)
+            async with self._writing:
+                # What came meanwhile is little. Nothing more can come before this is committed.
+                await waiting.read_to(self.position)
+                others = {stream: mark for stream, mark in self._parked.items() if stream not in parked}
+                await self._commit(self._checkpoint, waiting.steps, others, tried_again=parked)
 
     async def _pause(self, error: Exception) -> None:
         if not self._failures:
@@ -209,31 +299,5 @@ class ProjectionRunner(Generic[Row]):
         await self._clock.sleep(pause_seconds)
 
 
-def fold(
-    projection: Projection[Row], loaded: Mapping[str, Versioned[Row]], steps: Sequence[_Step]
-) -> dict[str, Versioned[Row]]:
-    """Return the rows that changed. Each event is folded only if it is the next of its stream; an older one is in.
-
-    Raises:
-        PoisonedEvent: the fold raised, or an event of the stream before this one is missing.
-    """
-    changed: dict[str, Versioned[Row]] = {}
-    for step in steps:
-        header = step.header
-        if not step.wanted:
-            continue
-        current = changed.get(header.stream) or loaded.get(header.stream) or Versioned(0, None)
-        if header.version <= current.version:
-            continue
-        if header.version != current.version + 1:
-            raise PoisonedEvent(header, f"it is version {header.version}, but its row reflects {current.version}")
-        row = current.row if step.fact is None else _project(projection, current.row, step.fact)
-        changed[header.stream] = Versioned(header.version, row)
-    return changed
-
-
-def _project(projection: Projection[Row], row: Row | None, fact: Fact) -> Row | None:
-    try:
-        return projection.project(row, fact)
-    except Exception as error:
-        raise PoisonedEvent(fact.header, f"it cannot be folded: {type(error).__name__}: {error}") from error
+def _once_more(mark: Parked, before: Parked | None) -> Parked:
+    return mark if before is None else replace(mark, tries=before.tries + 1)

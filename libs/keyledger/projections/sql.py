@@ -175,7 +175,7 @@ class CheckpointRow:
         self._table, self._name, self._generation = table, name, generation
         self._mine = (table.c.name == name) & (table.c.generation == generation)
 
-    async def prepare(self, engine: AsyncEngine, rows: Table) -> None:
+    async def prepare(self, engine: AsyncEngine, rows: Table, parked: Table) -> None:
         """Make schema and tables where they are missing; drop ``rows`` and start anew if of an older generation.
 
         Raises:
@@ -188,6 +188,7 @@ class CheckpointRow:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": schema})
                 await connection.execute(CreateSchema(schema, if_not_exists=True))
             await connection.run_sync(self._table.create, checkfirst=True)
+            await connection.run_sync(parked.create, checkfirst=True)
             generations = select(self._table.c.generation).where(self._table.c.name == self._name)
             found = (await connection.execute(generations)).scalars().all()
             if found and max(found) > self._generation:
@@ -195,6 +196,7 @@ class CheckpointRow:
             if self._generation not in found:
                 await connection.run_sync(rows.drop, checkfirst=True)
                 await connection.execute(delete(self._table).where(self._table.c.name == self._name))
+                await connection.execute(delete(parked).where(parked.c.name == self._name))
                 await connection.execute(insert(self._table), [self._columns(Checkpoint())])
             await connection.run_sync(rows.create, checkfirst=True)
 

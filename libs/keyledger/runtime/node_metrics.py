@@ -37,6 +37,11 @@ class NodeMetrics(Collector):
             value=freshness.on_stale == "allow",
         )
         yield CounterMetricFamily("keyledger_verifier_events", "Events applied.", value=counts.applied)
+        yield GaugeMetricFamily(
+            "keyledger_verifier_parked",
+            "Keys, owners, roles and organizations whose next event cannot be folded: what needs them is denied.",
+            value=len(self._node.runner.parked),
+        )
         yield CounterMetricFamily(
             "keyledger_verifier_log_retries", "Reads that found no log.", value=counts.log_retries
         )

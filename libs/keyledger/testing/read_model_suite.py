@@ -21,7 +21,7 @@ from typing import Any, Final
 import pytest
 
 from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, ReadModel, Rows, Versioned
+from keyledger.projections.port import Checkpoint, Parked, ReadModel, Rows, Versioned
 
 Open = Callable[[], AbstractAsyncContextManager[ReadModel[Any]]]
 
@@ -41,6 +41,27 @@ def at(position: int) -> Checkpoint:
 def key(number: int) -> str:
     """Return the name of a stream: that of a key."""
     return f"key_{number:022d}"
+
+
+def parked(stream: str, **more: Any) -> Parked:
+    """Return the mark of a stream that is parked."""
+    fields: dict[str, Any] = {
+        "stream": stream,
+        "position": BEYOND_32_BITS,
+        "version": 2,
+        "type": "KeyRotated",
+        "recorded_at": BEYOND_32_BITS + 1,
+        "offset": BEYOND_32_BITS + 2,
+        "reason": "it cannot be folded",
+    }
+    return Parked(**{**fields, **more})
+
+
+async def park(model: ReadModel[Any], *marks: Parked, expected: Checkpoint, new: Checkpoint) -> None:
+    """Do what the runner does with a batch in which streams are parked."""
+    async with model.transaction() as transaction:
+        await transaction.move_checkpoint(expected=expected, new=new)
+        await transaction.park(marks)
 
 
 async def commit(
@@ -169,6 +190,54 @@ class ReadModelSuite:
         await commit(model, {}, expected=at(BEYOND_32_BITS), new=at(BEYOND_32_BITS + 1))
         assert await model.checkpoint() == at(BEYOND_32_BITS + 1)
 
+    async def test_a_mark_is_committed_with_the_checkpoint_and_the_row_stays(self, open_model: Open) -> None:
+        row = Versioned(1, self.example(1))
+        marks = {key(1): parked(key(1)), key(2): parked(key(2), version=1, waiting=7, tries=3)}
+        async with open_model() as model:
+            await commit(model, {key(1): row}, expected=Checkpoint(), new=at(1))
+            await park(model, *marks.values(), expected=at(1), new=at(2))
+        async with open_model() as model:
+            assert await model.parked() == marks
+            assert (await load(model, key(1)))[key(1)] == row
+
+    async def test_a_mark_replaces_the_one_before(self, model: ReadModel[Any]) -> None:
+        await park(model, parked(key(1)), expected=Checkpoint(), new=at(1))
+        await park(model, parked(key(1), waiting=2), expected=at(1), new=at(2))
+        assert await model.parked() == {key(1): parked(key(1), waiting=2)}
+
+    async def test_a_transaction_that_fails_parks_nothing(self, model: ReadModel[Any]) -> None:
+        with suppress(Killed):
+            async with model.transaction() as transaction:
+                await transaction.move_checkpoint(expected=Checkpoint(), new=at(1))
+                await transaction.park([parked(key(1))])
+                raise Killed
+        assert (await model.checkpoint(), await model.parked()) == (Checkpoint(), {})
+
+    async def test_a_zombie_parks_nothing(self, model: ReadModel[Any]) -> None:
+        await commit(model, {}, expected=Checkpoint(), new=at(1))
+        with pytest.raises(CheckpointMoved):
+            await park(model, parked(key(1)), expected=Checkpoint(), new=at(1))
+        assert await model.parked() == {}
+
+    async def test_a_released_stream_goes_on_from_its_row_or_from_nothing(self, model: ReadModel[Any]) -> None:
+        await commit(model, {key(1): Versioned(1, self.example(1))}, expected=Checkpoint(), new=at(1))
+        await park(model, *(parked(key(number)) for number in (1, 2, 3)), expected=at(1), new=at(2))
+        async with model.transaction() as transaction:
+            await transaction.move_checkpoint(expected=at(2), new=at(2))
+            await transaction.release([key(1), key(2)])
+            await transaction.save({key(1): Versioned(2, self.example(2))})
+        assert await model.parked() == {key(3): parked(key(3))}
+        assert (await load(model, key(1)))[key(1)] == Versioned(2, self.example(2))
+
+    async def test_a_request_to_try_again_is_taken_once(self, model: ReadModel[Any]) -> None:
+        marks = [parked(key(number)) for number in (1, 2, 3)]
+        await park(model, *marks, expected=Checkpoint(), new=at(1))
+        assert await model.take_retry_requests() == frozenset()
+        await model.request_retry([key(1)])
+        await model.request_retry([key(3)])
+        assert await model.take_retry_requests() == {key(1), key(3)}
+        assert await model.take_retry_requests() == frozenset()
+
     async def test_killed_between_checkpoint_and_rows_it_starts_again_from_before_both(
         self, model: ReadModel[Any]
     ) -> None:
@@ -199,8 +268,25 @@ class CheckpointFirst:
     async def transaction(self) -> AsyncIterator[Rows[Any]]:
         yield self
 
+    async def parked(self) -> dict[str, Parked]:
+        return await self._model.parked()
+
+    async def request_retry(self, streams: Collection[str]) -> None:
+        await self._model.request_retry(streams)
+
+    async def take_retry_requests(self) -> frozenset[str]:
+        return await self._model.take_retry_requests()
+
     async def load(self, streams: Collection[str]) -> dict[str, Versioned[Any]]:
         return await load(self._model, *streams)
+
+    async def park(self, parked: Collection[Parked]) -> None:
+        async with self._model.transaction() as rows:
+            await rows.park(parked)
+
+    async def release(self, streams: Collection[str]) -> None:
+        async with self._model.transaction() as rows:
+            await rows.release(streams)
 
     async def save(self, changed: Mapping[str, Versioned[Any]]) -> None:
         async with self._model.transaction() as rows:

@@ -13,15 +13,24 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import lmdb
 import msgspec
 
 from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, ReadModelUnavailable, Versioned
-from keyledger.verification.records import Record, Stored, decode_stored, encode_stored
+from keyledger.projections.port import Checkpoint, Parked, ReadModelUnavailable, Versioned
+from keyledger.verification.records import (
+    ParkedRecord,
+    Record,
+    Stored,
+    StoredRecord,
+    decode_stored,
+    encode_stored,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +43,13 @@ _OF_THE_DISK: Final = (lmdb.DiskError, lmdb.Error)
 """LMDB's own errors have classes; what the system says is a DiskError (ENOSPC) or a bare Error (EIO, EDQUOT, EFBIG)."""
 _MARK: Final = "opened-in-boot"
 _LOCK: Final = "writer.lock"
+_RETRY: Final = "retry-"
+_PARKED: Final = b"\x00parked/"
 
 _encode_checkpoint: Final = msgspec.msgpack.Encoder().encode
 _decode_checkpoint: Final = msgspec.msgpack.Decoder(Checkpoint).decode
+_encode_parked: Final = msgspec.msgpack.Encoder().encode
+_decode_parked: Final = msgspec.msgpack.Decoder(Parked).decode
 
 
 class IndexInUse(Exception):
@@ -85,6 +98,21 @@ class LmdbIndex:
         found = transaction.get(self.checkpoint_key)
         return Checkpoint() if found is None else _decode_checkpoint(found)
 
+    async def parked(self) -> dict[str, Parked]:
+        with self.environment.begin() as transaction, transaction.cursor() as cursor:
+            cursor.set_range(_PARKED)
+            marks = takewhile(lambda pair: pair[0].startswith(_PARKED), cursor)
+            return {mark.stream: mark for mark in (_decode_parked(value) for _, value in marks)}
+
+    async def request_retry(self, streams: Collection[str]) -> None:
+        # A file, since the index itself may be written by its one writer only.
+        new = self._folder / f".{_RETRY}{uuid4().hex}"
+        new.write_bytes(msgspec.json.encode(sorted(streams)))
+        new.rename(new.with_name(new.name[1:]))
+
+    async def take_retry_requests(self) -> frozenset[str]:
+        return frozenset(stream for path in self._folder.glob(f"{_RETRY}*") for stream in _take(path))
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["IndexRows"]:
         """Commit rows and checkpoint together on a clean exit, else roll back everything.
@@ -131,13 +159,31 @@ class IndexRows:
     async def load(self, streams: Collection[str]) -> dict[str, Versioned[Record]]:
         found = ((stream, self._transaction.get(stream.encode())) for stream in streams)
         stored = ((stream, decode_stored(line)) for stream, line in found if line is not None)
-        return {stream: Versioned(line.version, line.row) for stream, line in stored}
+        return {stream: Versioned(line.version, _folded(line.row)) for stream, line in stored}
 
     async def save(self, changed: Mapping[str, Versioned[Record]]) -> None:
         # In the order of keys, LMDB touches each page once.
         for stream in sorted(changed):
             line = changed[stream]
             self._transaction.put(stream.encode(), encode_stored(Stored(line.version, line.row)))
+
+    async def park(self, parked: Collection[Parked]) -> None:
+        for mark in parked:
+            line = self._transaction.get(mark.stream.encode())
+            last = Stored(0, None) if line is None else decode_stored(line)
+            denied = Stored(last.version, ParkedRecord(_folded(last.row)))
+            self._transaction.put(mark.stream.encode(), encode_stored(denied))
+            self._transaction.put(_PARKED + mark.stream.encode(), _encode_parked(mark))
+
+    async def release(self, streams: Collection[str]) -> None:
+        for stream in streams:
+            line = self._transaction.get(stream.encode())
+            if line is not None and self._transaction.delete(_PARKED + stream.encode()):
+                last = decode_stored(line)
+                if last.version == 0:
+                    self._transaction.delete(stream.encode())
+                else:
+                    self._transaction.put(stream.encode(), encode_stored(Stored(last.version, _folded(last.row))))
 
     async def move_checkpoint(self, *, expected: Checkpoint, new: Checkpoint) -> None:
         actual = self._index.checkpoint_in(self._transaction)
@@ -193,6 +239,16 @@ def open_index_for_reading(folder: Path, *, generation: int, size_mb: int) -> Lm
     )
     environment.reader_check()
     return LmdbIndex(environment, generation, folder=mine, lock=None)
+
+
+def _take(request: Path) -> list[str]:
+    streams = msgspec.json.decode(request.read_bytes(), type=list[str])
+    request.unlink()
+    return streams
+
+
+def _folded(row: StoredRecord | None) -> Record | None:
+    return row.last if isinstance(row, ParkedRecord) else row
 
 
 def _generation_folder(folder: Path, generation: int) -> Path:

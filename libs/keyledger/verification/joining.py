@@ -11,8 +11,9 @@ from keyledger.verification.records import (
     KeyRecord,
     OrganizationRecord,
     OwnerRecord,
-    Record,
+    ParkedRecord,
     RoleRecord,
+    StoredRecord,
     decode_stored,
 )
 
@@ -41,11 +42,14 @@ class Snapshot:
 
     def __init__(self, number: int, position: int) -> None:
         self.number, self.position = number, position
-        self._lines: dict[str, Record | None] = {}
+        self._lines: dict[str, StoredRecord | None] = {}
         self._held: dict[tuple[str, str | None, tuple[str, ...] | None], Held] = {}
 
     def held_by(self, key: KeyRecord, transaction: lmdb.Transaction) -> Held | None:
-        """Return what the key holds now; None where its owner or organization is not there: then it is dead."""
+        """Return what the key holds now; None where its owner or organization is not there: then it is dead.
+
+        None also where one of them, or a role that it needs, is parked: then nobody knows what the key may do.
+        """
         owner = self._line(key.owner_id, transaction)
         if not isinstance(owner, OwnerRecord) or owner.organization_id != key.organization_id:
             return None
@@ -55,9 +59,12 @@ class Snapshot:
         combination = (key.organization_id, key.role, owner.roles if key.type == "personal" else None)
         held = self._held.get(combination)
         if held is None:
+            joined = self._join(*combination, transaction, operator=organization.operator)
+            if joined is None:
+                return None
             if len(self._held) >= _MOST_COMBINATIONS:
                 self._held.clear()
-            held = self._held[combination] = self._join(*combination, transaction, operator=organization.operator)
+            held = self._held[combination] = joined
         return held
 
     def _join(
@@ -68,21 +75,21 @@ class Snapshot:
         transaction: lmdb.Transaction,
         *,
         operator: bool,
-    ) -> Held:
+    ) -> Held | None:
         layers = tuple(layer for layer in (None if own is None else (own,), owners) if layer is not None)
-        authority = Authority(
-            tuple(
-                tuple(role for name in layer if (role := self._role(organization_id, name, transaction)) is not None)
-                for layer in layers
-            )
-        )
+        found = tuple(tuple(self._role(organization_id, name, transaction) for name in layer) for layer in layers)
+        if any(isinstance(role, ParkedRecord) for layer in found for role in layer):
+            return None
+        authority = Authority(tuple(tuple(role for role in layer if isinstance(role, Role)) for layer in found))
         return Held(layers[0] if layers else (), permissions_of(authority), authority, operator)
 
-    def _role(self, organization_id: str, name: str, transaction: lmdb.Transaction) -> Role | None:
+    def _role(self, organization_id: str, name: str, transaction: lmdb.Transaction) -> Role | ParkedRecord | None:
         found = self._line(role_stream(organization_id, name), transaction)
-        return Role(found.name, found.permissions, found.grants) if isinstance(found, RoleRecord) else None
+        if isinstance(found, RoleRecord):
+            return Role(found.name, found.permissions, found.grants)
+        return found if isinstance(found, ParkedRecord) else None
 
-    def _line(self, stream: str, transaction: lmdb.Transaction) -> Record | None:
+    def _line(self, stream: str, transaction: lmdb.Transaction) -> StoredRecord | None:
         try:
             return self._lines[stream]
         except KeyError:

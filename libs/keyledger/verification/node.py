@@ -136,7 +136,7 @@ class VerifierNode:
         """Keep the node going until cancelled; then the attempts that are left are sent.
 
         Raises:
-            PoisonedEvent, GapInLedger, ForeignHistory, MalformedRecord, CheckpointMoved, IndexFull: the index cannot
+            GapInLedger, ForeignHistory, MalformedRecord, CheckpointMoved, IndexFull: the index cannot
                 go on; somebody has to look.
         """
         try:

@@ -60,21 +60,31 @@ class OrganizationRecord(Struct, frozen=True, gc=False, array_like=True, tag_fie
     operator: bool
 
 
+class ParkedRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind", tag="parked"):
+    """Stands for a stream whose next event could not be folded: it grants nothing, and ``last`` is kept to go on from.
+
+    Whoever holds what ``last`` says is a right secret may hold one that a waiting event has replaced.
+    """
+
+    last: KeyRecord | OwnerRecord | RoleRecord | OrganizationRecord | None
+
+
 Record = KeyRecord | OwnerRecord | RoleRecord | OrganizationRecord
+StoredRecord = Record | ParkedRecord
 
 
 class Stored(Struct, frozen=True, gc=False, array_like=True):
     """A line of the index: the version of the stream it reflects, and the record (None: it vanished)."""
 
     version: int
-    row: Record | None
+    row: StoredRecord | None
 
 
 class StoredKey(Struct, frozen=True, gc=False, array_like=True):
     """A line under a key's id. Knowing the type beforehand makes decoding faster."""
 
     version: int
-    row: KeyRecord | None
+    row: KeyRecord | ParkedRecord | None
 
 
 # Sets in one order: each process has an order of its own, and two indexes of the same facts must be the same bytes.

@@ -11,7 +11,14 @@ from keyledger.verification.freshness import Freshness
 from keyledger.verification.index import LmdbIndex
 from keyledger.verification.joining import Held, Snapshot
 from keyledger.verification.peppers import KeyedDigest
-from keyledger.verification.records import KeyRecord, SecretRecord, StoredKey, decode_stored_key, encode_stored
+from keyledger.verification.records import (
+    KeyRecord,
+    ParkedRecord,
+    SecretRecord,
+    StoredKey,
+    decode_stored_key,
+    encode_stored,
+)
 from keyledger.verification.token import BRAND, Token, parse
 from keyledger.verification.verdict import Ask, Claimed, Verdict
 
@@ -27,22 +34,18 @@ class PepperSource(Protocol):
 _NOBODY: Final = "org_0000000000000000000000"
 _MOST_PEPPERS: Final = 20_000
 _DUMMY_PEPPER: Final = bytes(32)
-_DUMMY_LINE: Final = encode_stored(
-    StoredKey(
-        1,
-        KeyRecord(
-            _NOBODY,
-            "personal",
-            "user",
-            "user_0000000000000000000000",
-            "no such key",
-            "viewer",
-            "dev",
-            None,
-            (SecretRecord("0" * 16, "0" * 12, bytes(32)),),
-        ),
-    )
+_DUMMY: Final = KeyRecord(
+    _NOBODY,
+    "personal",
+    "user",
+    "user_0000000000000000000000",
+    "no such key",
+    "viewer",
+    "dev",
+    None,
+    (SecretRecord("0" * 16, "0" * 12, bytes(32)),),
 )
+_DUMMY_LINE: Final = encode_stored(StoredKey(1, _DUMMY))
 """Stands in for a key that is not there, so that asking for it costs what asking for another one costs."""
 
 
@@ -96,9 +99,12 @@ class Verifier:
             key = decode_stored_key(_DUMMY_LINE if line is None else line).row
             if key is None:
                 raise TypeError(f"the record of {token.key_id} is empty, and no fold of this generation empties one")
+            parked = isinstance(key, ParkedRecord)
+            if isinstance(key, ParkedRecord):
+                key = key.last if isinstance(key.last, KeyRecord) else _DUMMY
             secret = self._matching(key, token, ask.now)
-            known = line is not None and self._is_served(key)
-            if not known or secret is None or token.environment != key.environment:
+            known = line is not None and key is not _DUMMY and self._is_served(key)
+            if not known or parked or secret is None or token.environment != key.environment:
                 unknown = self._unknown(token_text)  # also where it is not needed: the same work for every refusal
                 claimed = Claimed(key.organization_id, token.key_id) if known else unknown
                 return Verdict(code="invalid-credential", claimed=claimed)

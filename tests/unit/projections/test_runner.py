@@ -11,9 +11,8 @@ from keyledger.eventlog.port import NewRecord
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.order import ForeignHistory, GapInLedger
 from keyledger.projections.port import Checkpoint, ReadModelUnavailable, Versioned
-from keyledger.projections.runner import PoisonedEvent
 from keyledger.testing.memory_read_model import MemoryReadModel, MemoryRows
-from tests.unit.projections.following import DEADLINE_SECONDS, Positions, follow_to, log_of, runner_of, running, stop_of
+from tests.unit.projections.following import DEADLINE_SECONDS, follow_to, log_of, runner_of, running, stop_of
 from tests.unit.projections.written import (
     ANOTHER_STORE,
     STORE,
@@ -146,32 +145,6 @@ async def test_of_two_runners_on_one_read_model_the_zombie_stops(model: Model) -
     assert model.committed.position == 2
     await follow_to(3, runner_of(log, model))
     assert model.rows[key_id(2)] == Versioned(1, (2,))
-
-
-async def test_an_event_that_cannot_be_folded_stops_it_there_and_says_where(model: Model) -> None:
-    log = await log_of(records(written(created(1), created(2), rotated(1), created(4)).entries))
-    stopped = await stop_of(runner_of(log, model, projection=Positions(refuses=3)), PoisonedEvent)
-    assert str(stopped) == f"position 3 (KeyRotated of {key_id(1)}): it cannot be folded: ValueError: cannot be"
-    assert model.committed.position == 2
-    await follow_to(4, runner_of(log, model))
-    assert model.rows[key_id(1)] == Versioned(2, (1, 3))
-
-
-async def test_an_event_of_an_unknown_type_stops_it_there_and_says_where(model: Model) -> None:
-    ledger = written(created(1))
-    ledger.add(rotated(1), type="KeyPainted")
-    stopped = await stop_of(runner_of(await log_of(records(ledger.entries)), model), PoisonedEvent)
-    assert (stopped.header.position, stopped.header.type, stopped.header.stream) == (2, "KeyPainted", key_id(1))
-    assert model.committed.position == 1
-
-
-async def test_an_event_whose_predecessor_in_its_stream_is_missing_stops_it(model: Model) -> None:
-    ledger = written(created(1))
-    ledger.versions[key_id(1)] = 4
-    ledger.add(rotated(1))
-    stopped = await stop_of(runner_of(await log_of(records(ledger.entries)), model), PoisonedEvent)
-    assert "version 5" in str(stopped)
-    assert model.rows == {key_id(1): Versioned(1, (1,))}
 
 
 async def test_a_lost_log_is_waited_for_and_counted(model: Model) -> None:
