@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import appends, revocations, verifying
+from tests.benchmarks import appends, creates, revocations, verifying
 from tests.benchmarks.report import Row, table
 
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "appends": lambda folder: asyncio.run(appends.measure(folder)),
+    "creates": creates.measure,
     "verifying": verifying.measure,
     "revocations": revocations.measure,
 }
