@@ -13,11 +13,13 @@ from keyledger_commands.key_decisions import KeyDecisions
 from keyledger_commands.keys_api import KeysApi
 from keyledger_commands.people_api import PeopleApi
 from keyledger_commands.routing import Routes
+from keyledger_commands.streams import Streams
 from keyledger_commands.writing import Writes
 
 
 def create_api(
     ledger: Ledger,
+    streams: Streams,
     authentication: LedgerAuthentication,
     *,
     peppers: Peppers,
@@ -26,12 +28,12 @@ def create_api(
 ) -> FastAPI:
     """Return the application with this service's routes."""
     app = create_app("Keyledger commands", randomness=randomness)
-    writes = Writes(ledger, randomness)
+    writes = Writes(ledger, streams, randomness)
     positions = position_tokens(ledger.store_id, peppers)
     routes = Routes(authentication)
     issuer = Issuer(peppers, randomness)
     keys = KeysApi(
-        KeyDecisions(ledger),
+        KeyDecisions(streams),
         writes,
         authentication,
         issuer=issuer,
@@ -39,7 +41,7 @@ def create_api(
         clock=clock,
         randomness=randomness,
     )
-    people = PeopleApi(ledger, writes, authentication, positions=positions, randomness=randomness)
+    people = PeopleApi(ledger, streams, writes, authentication, positions=positions, randomness=randomness)
     keys.add_to(routes)
     people.add_to(routes)
     app.include_router(routes.router)

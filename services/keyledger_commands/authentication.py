@@ -21,7 +21,6 @@ from keyledger.domain.organizations import Organization
 from keyledger.domain.people import Nobody, ServiceAccount, Team, User, roles_of
 from keyledger.domain.permissions import Authority
 from keyledger.domain.times import moment
-from keyledger.eventstore.port import Ledger
 from keyledger.verification.fingerprint import fingerprint, fingerprint_key
 from keyledger.verification.peppers import Peppers, digest
 from keyledger.verification.source import Network, SourceAddresses
@@ -29,7 +28,7 @@ from keyledger.verification.token import Token, parse
 from keyledger.web.credentials import bearer_token
 from keyledger.web.principal import Principal, insufficient, refused
 from keyledger.web.problems import Problem
-from keyledger_commands.streams import key_of, load, organization_of, owner_of, role_of
+from keyledger_commands.streams import Streams
 
 _DUMMY_PEPPER: Final = bytes(32)
 _DUMMY_DIGEST: Final = bytes(32)
@@ -53,7 +52,7 @@ class LedgerAuthentication:
 
     def __init__(
         self,
-        ledger: Ledger,
+        streams: Streams,
         peppers: Peppers,
         *,
         clock: Clock,
@@ -62,7 +61,7 @@ class LedgerAuthentication:
         node: str,
         trusted_proxies: Sequence[Network] = (),
     ) -> None:
-        self._ledger, self._peppers, self._clock, self._randomness = ledger, peppers, clock, randomness
+        self._streams, self._peppers, self._clock, self._randomness = streams, peppers, clock, randomness
         self._record, self._node, self._sources = record, node, SourceAddresses(trusted_proxies)
         self._fingerprint_key = fingerprint_key(peppers)
 
@@ -105,13 +104,13 @@ class LedgerAuthentication:
         return judged.principal
 
     async def _judge(self, sent: str, permission: str) -> _Judgement:
-        # Computed for good keys too. The ledger itself answers an unknown key faster than one with a long history.
+        # Computed for good keys too.
         unknown = _Judgement(code="invalid-credential", fingerprint=fingerprint(self._fingerprint_key, sent))
         token = parse(sent)
         if token is None:
             return unknown
-        stream = (await load(self._ledger, [token.key_id]))[token.key_id]
-        key = key_of(stream)
+        stream = (await self._streams.load([token.key_id]))[token.key_id]
+        key = stream.key
         now = moment(self._clock.now())
         secret = self._matching_secret(key, token, now)
         known = _as_last_seen(key)
@@ -163,14 +162,15 @@ class LedgerAuthentication:
         ``version``: that of the key's stream.
         """
         own = () if key.role is None else (role_stream(key.organization_id, key.role),)
-        loaded = await load(self._ledger, [key.owner_id, key.organization_id, *own])
-        owner, organization = owner_of(loaded[key.owner_id]), organization_of(loaded[key.organization_id])
+        loaded = await self._streams.load([key.owner_id, key.organization_id, *own])
+        owner, organization = loaded[key.owner_id].owner, loaded[key.organization_id].organization
         if isinstance(owner, Nobody) or owner.organization_id != key.organization_id:
             return None
         if not isinstance(organization, Organization):
             return None
         owners = tuple(role_stream(key.organization_id, role) for role in roles_of(owner))
-        loaded |= await load(self._ledger, [stream for stream in owners if stream not in loaded]) if owners else {}
+        if missing := [stream for stream in owners if stream not in loaded]:
+            loaded |= await self._streams.load(missing)
         layers: list[tuple[str, ...]] = [own] if key.role is not None else []
         match owner:
             case User():  # a personal key never exceeds its owner
@@ -186,9 +186,7 @@ class LedgerAuthentication:
             owner_type=key.owner_type,
             owner_id=key.owner_id,
             authority=Authority(
-                tuple(
-                    tuple(role for stream in layer if (role := role_of(loaded[stream])) is not None) for layer in layers
-                )
+                tuple(tuple(role for stream in layer if (role := loaded[stream].role) is not None) for layer in layers)
             ),
             rests_on={key.key_id: version, **{name: stream.version for name, stream in loaded.items()}},
         )

@@ -29,7 +29,7 @@ from keyledger.runtime.settings import InvalidSettings
 from keyledger.verification.peppers import Peppers, digest
 from keyledger.verification.token import Token, parse
 from keyledger_commands.issuing import Issuer
-from keyledger_commands.streams import Stream, load
+from keyledger_commands.streams import Stream, Streams
 
 FILE_NAME: Final = "root.key"
 ORGANIZATION_NAME: Final = "Keyledger"
@@ -80,7 +80,7 @@ class _Bootstrap:
 
     def __init__(self, ledger: Ledger, peppers: Peppers, randomness: Randomness, clock: Clock, file: Path) -> None:
         self._ledger, self._peppers, self._randomness, self._clock = ledger, peppers, randomness, clock
-        self._issuer = Issuer(peppers, randomness)
+        self._streams, self._issuer = Streams(ledger), Issuer(peppers, randomness)
         self._file = file
         self._organization_id = first_id("org", ledger.store_id)
         self._user_id = first_id("user", ledger.store_id)
@@ -88,7 +88,7 @@ class _Bootstrap:
 
     async def complete(self) -> Path | None:
         await self._check_master()
-        root = (await load(self._ledger, [self._key_id]))[self._key_id]
+        root = (await self._streams.load([self._key_id]))[self._key_id]
         if root.version:
             await self._remember()
             self._warn_of_another(root)
@@ -105,7 +105,7 @@ class _Bootstrap:
         await self._remember()
         if won:
             return self._file
-        root = (await load(self._ledger, [self._key_id]))[self._key_id]
+        root = (await self._streams.load([self._key_id]))[self._key_id]
         if written_now and not self._opens(root, token[1]):
             self._file.unlink(missing_ok=True)
             log.warning("another process made the root key: look for root.key in its data folder")

@@ -14,6 +14,7 @@ from keyledger.verification.auth_events import AuthEventSink
 from keyledger.verification.peppers import Peppers
 from keyledger_commands.api import create_api
 from keyledger_commands.authentication import LedgerAuthentication
+from keyledger_commands.streams import Streams
 
 RESTART_SECONDS = 1.0
 log = structlog.get_logger(__name__)
@@ -72,8 +73,9 @@ def build(
         attempts.labels(attempt.code).inc()
         sink.record(attempt)
 
+    streams = Streams(ledger)
     authentication = LedgerAuthentication(
-        ledger,
+        streams,
         peppers,
         clock=process.clock,
         randomness=process.randomness,
@@ -81,5 +83,7 @@ def build(
         node=process.settings.node,
         trusted_proxies=process.settings.trusted_proxies,
     )
-    app = create_api(ledger, authentication, peppers=peppers, clock=process.clock, randomness=process.randomness)
+    app = create_api(
+        ledger, streams, authentication, peppers=peppers, clock=process.clock, randomness=process.randomness
+    )
     return CommandsService(app, own_sink=sink if owns_sink else None, clock=process.clock)

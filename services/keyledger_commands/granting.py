@@ -7,10 +7,9 @@ from msgspec import Struct
 from keyledger.domain.events import OwnerType
 from keyledger.domain.identifiers import is_resource_id, role_stream
 from keyledger.domain.people import Nobody, Owner, ServiceAccount, Team, User, roles_of
-from keyledger.eventstore.port import Ledger
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
-from keyledger_commands.streams import Stream, load, owner_of
+from keyledger_commands.streams import Stream, Streams
 
 OWNER_FORMS: dict[OwnerType, type[User | Team | ServiceAccount]] = {
     "user": User,
@@ -31,7 +30,7 @@ class Circumstances(Struct, frozen=True, kw_only=True):
 
 
 async def look_around(
-    ledger: Ledger,
+    streams: Streams,
     organization_id: str,
     *,
     roles: Iterable[str | None],
@@ -44,15 +43,15 @@ async def look_around(
     """
     asked = list(roles)
     named = [role for role in asked if role is not None]
-    streams = [role_stream(organization_id, role) for role in named]
+    asked_for = [organization_id, *(role_stream(organization_id, role) for role in named)]
     if owner_id is not None and is_resource_id(owner_id, owner_type):
-        streams.append(owner_id)
-    loaded = await load(ledger, [organization_id, *streams])
+        asked_for.append(owner_id)
+    loaded = await streams.load(asked_for)
     owner = _owner(loaded, owner_id, organization_id, owner_type)
     if None in asked:
         inherited = [role_stream(organization_id, role) for role in roles_of(owner)]
         missing = [stream for stream in inherited if stream not in loaded]
-        loaded |= await load(ledger, missing) if missing else {}
+        loaded |= await streams.load(missing) if missing else {}
     return Circumstances(
         owner=owner,
         guards={name: stream.version for name, stream in loaded.items()},
@@ -61,7 +60,7 @@ async def look_around(
 
 
 def _owner(loaded: dict[str, Stream], owner_id: str | None, organization_id: str, owner_type: OwnerType) -> Owner:
-    found = owner_of(loaded[owner_id]) if owner_id is not None and owner_id in loaded else Nobody()
+    found = loaded[owner_id].owner if owner_id is not None and owner_id in loaded else Nobody()
     if isinstance(found, Nobody) or found.organization_id != organization_id:
         return Nobody()
     return found if isinstance(found, OWNER_FORMS[owner_type]) else Nobody()

@@ -18,21 +18,20 @@ from keyledger.domain.keys import (
     decide,
 )
 from keyledger.domain.people import Nobody
-from keyledger.eventstore.port import Ledger
 from keyledger.web.conditions import check_if_match
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
 from keyledger_commands.bodies import ROLE_IDS, CreateKeyBody
 from keyledger_commands.granting import OWNER_WORDS, check_grant, look_around
-from keyledger_commands.streams import NEW, Stream, key_of, load
+from keyledger_commands.streams import NEW, Stream, Streams
 from keyledger_commands.writing import Decision
 
 
 class KeyDecisions:
     """Decides on keys of the caller's organization, each time on what the ledger holds at that moment."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
 
     async def creation(self, caller: Principal, command: CreateKey) -> Decision:
         """Decide on a new key, guarded by its owner, roles and organization.
@@ -42,7 +41,7 @@ class KeyDecisions:
         """
         owner_type = OWNER_TYPES[command.type]
         around = await look_around(
-            self._ledger,
+            self._streams,
             command.organization_id,
             roles=[command.role],
             owner_id=command.owner_id,
@@ -74,7 +73,7 @@ class KeyDecisions:
         check_if_match(if_match, stream.version)
         roles = [key.role, *also_roles]
         around = await look_around(
-            self._ledger, key.organization_id, roles=roles, owner_id=key.owner_id, owner_type=key.owner_type
+            self._streams, key.organization_id, roles=roles, owner_id=key.owner_id, owner_type=key.owner_type
         )
         if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
             raise Problem("not-grantable", "its owner is not there")
@@ -100,8 +99,8 @@ class KeyDecisions:
             Problem: ``not-found``, in the same words for an unknown, a foreign and a revoked key.
         """
         if is_resource_id(key_id, "key"):
-            stream = (await load(self._ledger, [key_id]))[key_id]
-            key = key_of(stream)
+            stream = (await self._streams.load([key_id]))[key_id]
+            key = stream.key
             if isinstance(key, Active) and key.organization_id == caller.organization_id:
                 return key, stream
         raise Problem("not-found", "there is no such API key")

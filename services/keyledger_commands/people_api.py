@@ -38,7 +38,7 @@ from keyledger_commands.bodies import (
 )
 from keyledger_commands.granting import OWNER_FORMS, OWNER_WORDS, check_grant, look_around
 from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes, principal_of
-from keyledger_commands.streams import NEW, Stream, load, owner_of
+from keyledger_commands.streams import NEW, Stream, Streams
 from keyledger_commands.views import ServiceAccountResource, TeamResource, UserResource, owner_resource
 from keyledger_commands.writing import Decide, Decision, Writes
 
@@ -71,13 +71,14 @@ class PeopleApi:
     def __init__(
         self,
         ledger: Ledger,
+        streams: Streams,
         writes: Writes,
         authentication: LedgerAuthentication,
         *,
         positions: PositionTokens,
         randomness: Randomness,
     ) -> None:
-        self._ledger, self._writes, self._authentication = ledger, writes, authentication
+        self._ledger, self._streams, self._writes, self._authentication = ledger, streams, writes, authentication
         self._positions, self._randomness = positions, randomness
 
     def add_to(self, routes: Routes) -> None:
@@ -181,14 +182,14 @@ class PeopleApi:
 
         written = await self._writes.carry_out(call, 201, prepare)
         profile = created[0].profile if created else await self._profile(written.stream)
-        resource = owner_resource(owner_of(written.stream), written.stream, profile)
+        resource = owner_resource(written.stream.owner, written.stream, profile)
         location = {"Location": f"{request.url.path}/{written.stream.facts[0].header.stream}"}
         return answer(written, self._positions, resource.model_dump_json(), location)
 
     async def _decide(self, caller: Principal, owner_id: str, creation: _Creation) -> Decision:
         command = creation.command
         roles = command.roles if isinstance(command, CreateUser) else ()
-        around = await look_around(self._ledger, caller.organization_id, roles=roles)
+        around = await look_around(self._streams, caller.organization_id, roles=roles)
         if around.undefined:
             raise Problem("invalid-request", "see errors", errors=[("#/roles", "there is no such role")])
         check_grant(caller, around, roles)
@@ -205,21 +206,21 @@ class PeopleApi:
         if at_least is not None and self._positions.read(at_least) > head:
             raise Problem("invalid-position-token", "it is beyond the end of this ledger")
         stream = await self._existing(principal_of(request), kind, owner_id)
-        resource = owner_resource(owner_of(stream), stream, await self._profile(stream))
+        resource = owner_resource(stream.owner, stream, await self._profile(stream))
         headers = {"ETag": etag(stream.version), POSITION_HEADER: self._positions.write(head)}
         return Response(resource.model_dump_json(), 200, headers, JSON)
 
     async def _existing(self, caller: Principal, kind: OwnerType, owner_id: str) -> Stream:
         """Return the stream of an owner of the caller's organization; 404 for a foreign and an unknown one alike."""
         if is_resource_id(owner_id, kind):
-            stream = (await load(self._ledger, [owner_id]))[owner_id]
-            owner = owner_of(stream)
+            stream = (await self._streams.load([owner_id]))[owner_id]
+            owner = stream.owner
             if isinstance(owner, OWNER_FORMS[kind]) and owner.organization_id == caller.organization_id:
                 return stream
         raise Problem("not-found", f"there is no such {OWNER_WORDS[kind]}")
 
     async def _profile(self, stream: Stream) -> Profile | None:
-        owner = owner_of(stream)
+        owner = stream.owner
         if not isinstance(owner, User):
             return None
         return (await self._ledger.profiles([owner.user_id])).get(owner.user_id)

@@ -17,7 +17,7 @@ from keyledger.web.resources import (
     OwnerReference,
     key_status,
 )
-from keyledger_commands.streams import Stream, key_of
+from keyledger_commands.streams import Stream
 
 _TOKEN: Final = "kl_prod_01hXk3fJ7Qb4dU6wAs3MnP_<27 digits of secret><6 of check sum>"  # noqa: S105 - an example
 
@@ -111,7 +111,7 @@ class ServiceAccountResource(BaseModel):
 
 def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
     """Return the fields of ``KeyResource`` for a key's stream as it was at the stream's version."""
-    key = key_of(stream)
+    key = stream.key
     match key:
         case Absent():
             raise LookupError("a key without a stream has no form")

@@ -24,7 +24,7 @@ from keyledger.web.idempotency import InFlight, claim_for
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
 from keyledger_commands.routing import principal_again, principal_of
-from keyledger_commands.streams import Stream, load
+from keyledger_commands.streams import Stream, Streams
 
 ATTEMPTS: Final = 5
 """How often a command is decided anew before its caller is told that others are faster."""
@@ -73,8 +73,8 @@ Decide = Callable[[Principal], Awaitable[Decision]]
 class Writes:
     """Carries out commands against the ledger."""
 
-    def __init__(self, ledger: Ledger, randomness: Randomness) -> None:
-        self._ledger, self._randomness = ledger, randomness
+    def __init__(self, ledger: Ledger, streams: Streams, randomness: Randomness) -> None:
+        self._ledger, self._streams, self._randomness = ledger, streams, randomness
         self._in_flight = InFlight()
 
     async def open(self, request: Request, *, source: str, idempotency_key: str | None, status: int) -> Call:
@@ -137,7 +137,7 @@ class Writes:
         )
 
     async def _replayed(self, replay: Replayed) -> Written:
-        stream = (await load(self._ledger, [replay.stream]))[replay.stream]
+        stream = (await self._streams.load([replay.stream]))[replay.stream]
         return Written(
             status=replay.status, stream=stream.up_to(replay.version), position=replay.position, replayed=True
         )

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from keyledger.runtime.process import Process, run
 from keyledger.runtime.serving import serve
@@ -22,14 +23,13 @@ class Ceiling:
     """A service with one route."""
 
     def __init__(self) -> None:
-        self.app = FastAPI(openapi_url=None)
+        app = FastAPI(openapi_url=None)
+        self.app: ASGIApp = app
 
-        @self.app.post("/v1/api-keys", status_code=201, response_model_exclude_unset=True)
+        @app.post("/v1/api-keys", status_code=201, response_model_exclude_unset=True)
         async def create(body: CreateKeyBody) -> IssuedKey:
             now = datetime.now(UTC)
-            return IssuedKey(
-                **{**EXAMPLE_KEY, "name": body.name, "created_at": now, "updated_at": now, "key": _TOKEN}
-            )
+            return IssuedKey(**{**EXAMPLE_KEY, "name": body.name, "created_at": now, "updated_at": now, "key": _TOKEN})
 
     async def run(self) -> None:
         await asyncio.Event().wait()

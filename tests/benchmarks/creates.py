@@ -6,7 +6,6 @@ and answer models under the same server, which asks and appends nothing.
 
 import itertools
 import os
-import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ from infra.local import start_kafka, start_postgres
 from infra.local.cluster import ONE_SHOTS, service_command, tool_command
 from infra.local.ports import free_port
 from infra.local.processes import Process, run, spawn
-from tests.benchmarks.load import Load, ask
+from tests.benchmarks.load import ask
 from tests.benchmarks.report import Row, quantile
 from tests.e2e.profiles import environment, wait_until_ready
 
@@ -31,7 +30,7 @@ def measure(folder: Path) -> list[Row]:
     """Return the rows: the ceiling, then one and two command processes on each ledger, then the one process."""
     with ExitStack() as stack:
         port, ceiling = stack.enter_context(_served(folder, "ceiling", _CEILING, {}))
-        rows = [_row("a FastAPI route that appends nothing, one process", [port], [ceiling], ["none"], None, 32)]
+        rows = [_row("a FastAPI route that appends nothing, one process", {port: ceiling}, ["none"], None, 32)]
         best = rows[0].figure
         for name, settings in (("SQLite", {}), ("Postgres", None)):
             with ExitStack() as inner:
@@ -60,9 +59,8 @@ def _of_commands(folder: Path, name: str, settings: Mapping[str, str], ceiling: 
         ]
         tokens = _callers(served[0][0], folder / "data")
         for processes, connections in ((1, 32), (2, 32), (2, 64)):
-            ports, running = zip(*served[:processes], strict=True)
-            what = f"{name}: keys created/s, {processes} command process{'es' * (processes > 1)}, {connections} connections"
-            rows.append(_row(what, ports, running, tokens, ceiling, connections))
+            what = f"{name}: keys created/s, command processes: {processes}, connections: {connections}"
+            rows.append(_row(what, dict(served[:processes]), tokens, ceiling, connections))
     return rows
 
 
@@ -70,17 +68,17 @@ def _embedded(folder: Path, ceiling: float) -> list[Row]:
     with _served(folder, "serve", tool_command("serve"), {}) as (port, process):
         tokens = _callers(port, folder / "data")
         what = "one process, all services (`keyledger serve`): keys created/s, 32 connections"
-        return [_row(what, [port], [process], tokens, ceiling, 32)]
+        return [_row(what, {port: process}, tokens, ceiling, 32)]
 
 
 def _row(
-    what: str, ports: Sequence[int], running: Sequence[Process], tokens: Sequence[str], ceiling: float | None, connections: int
+    what: str, served: Mapping[int, Process], tokens: Sequence[str], ceiling: float | None, connections: int
 ) -> Row:
     requests = _requests(tokens)
-    ask(ports, requests, connections=connections, seconds=SECONDS / 4, status=201)
-    before = sum(_cpu_seconds(process.pid) for process in running)
-    load = ask(ports, requests, connections=connections, seconds=SECONDS, status=201)
-    cpu = (sum(_cpu_seconds(process.pid) for process in running) - before) / len(load.latencies) * 1e6
+    ask(list(served), requests, connections=connections, seconds=SECONDS / 4, status=201)
+    before = sum(_cpu_seconds(process.pid) for process in served.values())
+    load = ask(list(served), requests, connections=connections, seconds=SECONDS, status=201)
+    cpu = (sum(_cpu_seconds(process.pid) for process in served.values()) - before) / len(load.latencies) * 1e6
     p50, p99 = (quantile(load.latencies, share) * 1e3 for share in (0.5, 0.99))
     note = f"p50 {p50:.1f}, p99 {p99:.1f} ms; {cpu:.0f} us of these processes each"
     return Row(what, load.rate, None if ceiling is None else load.rate / ceiling, note)

@@ -133,8 +133,12 @@ class Ledger(Protocol):
         """
         ...
 
-    async def load(self, streams: Collection[str]) -> dict[str, list[Entry]]:
-        """Return the rows of each stream in the order of versions; an unknown stream has an empty list."""
+    async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
+        """Return the rows of each stream in the order of versions; an unknown stream has an empty list.
+
+        Of a stream whose version is ``known``, the row of that version and what came after it: whoever has read it
+        before sees by its hash that the ledger is still the same.
+        """
         ...
 
     async def read(self, after: int, *, limit: int) -> list[Entry]:

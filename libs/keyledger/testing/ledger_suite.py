@@ -370,6 +370,17 @@ class ReadSuite(LedgerFixtures):
             "": [],
         }
 
+    async def test_of_a_stream_that_is_known_its_last_row_comes_back_and_what_is_new(self, ledger: Ledger) -> None:
+        await ledger.append(an_append("a", events=(an_event(b"1"), an_event(b"2"))))
+        await ledger.append(an_append("b"))
+        before = (await ledger.load(["a"]))["a"]
+        assert await ledger.load(["a"], known={"a": 2, "b": 1}) == {"a": before[1:]}
+        await ledger.append(an_append("a", 2, events=(an_event(b"3"), an_event(b"4"))))
+        loaded = await ledger.load(["b", "a", "c"], known={"a": 2, "c": 7})
+        assert [row.data for row in loaded["a"]] == [b"2", b"3", b"4"]
+        assert (loaded["a"][0], len(loaded["b"]), loaded["c"]) == (before[1], 1, [])
+        assert await ledger.load(["a"], known={"a": 5}) == {"a": []}
+
     async def test_a_ledger_opened_again_goes_on(self, ledger: Ledger, opener: Opener, clock: SteppedClock) -> None:
         await ledger.append(an_append("a", idempotency=a_claim(), source_address="192.0.2.1"))
         await ledger.move_checkpoint("relay", expected=0, new=1)

@@ -1,6 +1,6 @@
 """A ledger in memory: the same admission and the same writer as on a database, and it passes the same suite."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry
 from keyledger.contracts.ports import Clock
@@ -98,8 +98,8 @@ class MemoryLedger:
         check_claim(claim)
         return replay_of(claim, self._store.claims.get(claim.scope), self._clock.now())
 
-    async def load(self, streams: Collection[str]) -> dict[str, list[Entry]]:
-        return {stream: list(self._store.streams.get(stream, ())) for stream in streams}
+    async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
+        return {stream: self._store.streams.get(stream, [])[max(known.get(stream, 1) - 1, 0) :] for stream in streams}
 
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         return self._store.entries[after : after + limit]

@@ -10,6 +10,7 @@ from keyledger.runtime.clock import SystemRandomness
 from keyledger.testing.memory_ledger import MemoryLedger, MemoryStore
 from keyledger_commands.api import create_api
 from keyledger_commands.authentication import LedgerAuthentication
+from keyledger_commands.streams import Streams
 from tests.integration.commands.world import PEPPERS, SetClock
 
 
@@ -18,10 +19,11 @@ async def document() -> Any:
     clock, randomness = SetClock(), SystemRandomness()
     ledger = MemoryLedger(MemoryStore(), clock=clock)
     try:
+        streams = Streams(ledger)
         authentication = LedgerAuthentication(
-            ledger, PEPPERS, clock=clock, randomness=randomness, record=lambda _: None, node="test"
+            streams, PEPPERS, clock=clock, randomness=randomness, record=lambda _: None, node="test"
         )
-        app = create_api(ledger, authentication, peppers=PEPPERS, clock=clock, randomness=randomness)
+        app = create_api(ledger, streams, authentication, peppers=PEPPERS, clock=clock, randomness=randomness)
         return app.openapi()
     finally:
         await ledger.close()

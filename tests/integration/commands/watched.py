@@ -1,6 +1,6 @@
 """A ledger that tests can look over the shoulder of: what is asked of it, and what happens in between."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from keyledger.contracts.envelope import Entry
@@ -27,9 +27,9 @@ class Watched:
             await self.after_append(append)
         return outcome
 
-    async def load(self, streams: Collection[str]) -> dict[str, list[Entry]]:
+    async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
         self.loads.append(tuple(streams))
-        return await self.inner.load(streams)
+        return await self.inner.load(streams, known=known)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)

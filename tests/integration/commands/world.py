@@ -21,6 +21,7 @@ from keyledger_commands.api import create_api
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.bootstrap import bootstrap
 from keyledger_commands.issuing import Issuer
+from keyledger_commands.streams import Streams
 from tests.integration.commands.watched import Watched
 
 PEER = "192.0.2.7"
@@ -171,8 +172,9 @@ def served(ledger: Ledger, clock: SetClock, *trusted: str) -> Served:
     """Serve a ledger; ``trusted`` are networks of proxies."""
     randomness, watched = SystemRandomness(), Watched(ledger)
     attempts: list[AuthAttempt] = []
+    streams = Streams(cast("Ledger", watched))
     authentication = LedgerAuthentication(
-        cast("Ledger", watched),
+        streams,
         PEPPERS,
         clock=clock,
         randomness=randomness,
@@ -180,7 +182,9 @@ def served(ledger: Ledger, clock: SetClock, *trusted: str) -> Served:
         node="test",
         trusted_proxies=[ip_network(network) for network in trusted],
     )
-    app = create_api(cast("Ledger", watched), authentication, peppers=PEPPERS, clock=clock, randomness=randomness)
+    app = create_api(
+        cast("Ledger", watched), streams, authentication, peppers=PEPPERS, clock=clock, randomness=randomness
+    )
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=(PEER, 40000))
     return Served(watched, httpx2.AsyncClient(transport=transport, base_url="http://keyledger.test"), attempts)
 

@@ -1,6 +1,6 @@
 """A ledger and a log that pass everything on: tests override the one method whose failure they are about."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from keyledger.contracts.envelope import Entry
 from keyledger.contracts.topics import Topic
@@ -19,8 +19,8 @@ class PassingLedger:
     async def find_replay(self, claim: IdempotencyClaim) -> Replayed | None:
         return await self.behind.find_replay(claim)
 
-    async def load(self, streams: Collection[str]) -> dict[str, list[Entry]]:
-        return await self.behind.load(streams)
+    async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
+        return await self.behind.load(streams, known=known)
 
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         return await self.behind.read(after, limit=limit)

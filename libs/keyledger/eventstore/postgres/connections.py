@@ -50,10 +50,15 @@ async def open_pool(url: str) -> Pool:
             url,
             min_size=0,  # a pool that keeps some open shouts tracebacks into the log while the server is away
             max_size=READERS,
+            reset=_as_it_is,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
             server_settings={"application_name": "keyledger-ledger-reader"},
         )
+
+
+async def _as_it_is(_connection: object) -> None:
+    """Hand a connection on. Each is borrowed for one statement, and to reset it would be a second round trip."""
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, Self
 
 from keyledger.contracts.envelope import Entry
@@ -22,6 +22,7 @@ from keyledger.eventstore.port import (
     Profile,
     Replayed,
 )
+from keyledger.eventstore.postgres import statements
 from keyledger.eventstore.postgres.committing import PostgresCommitter
 from keyledger.eventstore.postgres.connections import Pool, borrowed, listening, open_pool
 from keyledger.eventstore.rows import SELECT, to_entry
@@ -66,11 +67,11 @@ class PostgresLedger:
             row = await connection.fetchrow("SELECT * FROM idempotency WHERE scope = $1", claim.scope)
         return replay_of(claim, KeptClaim(*row) if row else None, self._clock.now())
 
-    async def load(self, streams: Collection[str]) -> dict[str, list[Entry]]:
+    async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
         loaded: dict[str, list[Entry]] = {stream: [] for stream in streams}
         asked = list(filter(can_exist, loaded))
         async with borrowed(self._pool) as connection:
-            rows = await connection.fetch(f"{SELECT} WHERE stream = ANY($1) ORDER BY stream, version", asked)
+            rows = await connection.fetch(statements.STREAMS, asked, [known.get(stream, 1) for stream in asked])
         for row in rows:
             entry = to_entry(row)
             loaded[entry.header.stream].append(entry)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -78,9 +78,11 @@ class SqliteLedger:
         row = await self._read(lambda reads: reads.execute(statements.CLAIM, (claim.scope,)).fetchone())
         return replay_of(claim, KeptClaim(*row) if row else None, self._clock.now())
 
-    async def load(self, streams: Collection[str]) -> dict[str, list[Entry]]:
+    async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
+        asked = {stream: known.get(stream, 1) for stream in streams if can_exist(stream)}
+
         def load(reads: sqlite3.Connection) -> dict[str, list[Entry]]:
-            rows = reads.execute(statements.STREAMS, _listed(filter(can_exist, streams)))
+            rows = reads.execute(statements.STREAMS, (msgspec.json.encode(asked).decode(),))
             loaded: dict[str, list[Entry]] = {stream: [] for stream in streams}
             for row in rows:
                 entry = _entry(row)
