@@ -95,6 +95,9 @@ class EmbeddedLog:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         return await self._run(self._reader, lambda: self._reading.bounds(topic, partition))
 
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        await self._run(self._writer, lambda: self._writing.trim(topic, partition, before))
+
     async def prune(self) -> int:
         """Delete what is older than its topic keeps; return how many records. One process should call it at a time.
 

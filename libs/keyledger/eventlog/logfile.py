@@ -145,6 +145,13 @@ class LogFile:
             self._data_version = version
             return {(topic, number): end for topic, number, end in rows}
 
+    def trim(self, topic: str, partition: int, before: int) -> None:
+        """Delete the records before this offset. Raises LogUnavailable."""
+        with self._errors(), self._transaction():
+            partition_id = self._id((topic, partition))
+            first, end = self._bounds(partition_id)
+            self._delete(partition_id, first, max(first, min(before, end)))
+
     def prune(self, now_ms: int, max_records: int) -> int:
         """Delete records that are older than their topic keeps, the oldest first; return how many.
 
@@ -160,10 +167,14 @@ class LogFile:
                 if young is not None:
                     (kept,) = young
                 kept = min(kept, base + first + max_records - deleted)
-                self._db.execute("DELETE FROM records WHERE id >= ? AND id < ?", (base + first, kept))
-                self._db.execute("UPDATE partitions SET first_offset = ? WHERE id = ?", (kept - base, partition_id))
+                self._delete(partition_id, first, kept - base)
                 deleted += kept - base - first
         return deleted
+
+    def _delete(self, partition_id: int, first: int, kept: int) -> None:
+        base = partition_id << OFFSET_BITS
+        self._db.execute("DELETE FROM records WHERE id >= ? AND id < ?", (base + first, base + kept))
+        self._db.execute("UPDATE partitions SET first_offset = ? WHERE id = ?", (kept, partition_id))
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")

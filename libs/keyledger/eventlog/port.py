@@ -89,4 +89,12 @@ class EventLog(Protocol):
         """Return (the first offset held, the offset the next record will get)."""
         ...
 
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        """Delete what stands before the offset ``before`` (the partition's end at most); offsets go on as they were.
+
+        Raises:
+            LogUnavailable: it is not known to be done; try again.
+        """
+        ...
+
     async def close(self) -> None: ...

@@ -247,6 +247,27 @@ class EventLogSuite:
         for one in (producer, late, below, at_end):
             await one.close()
 
+    async def test_what_stands_before_an_offset_is_deleted_and_the_rest_keeps_its_offsets(
+        self, log: EventLog, topic: str
+    ) -> None:
+        producer = await log.producer()
+        await producer.send(topic, 0, numbered(range(5)))
+        await producer.send(topic, 1, numbered([7]))
+        whole = await log.reader(topic, 0, 0)
+        offsets = [record.offset for record in await read(whole, 5)]
+        await whole.close()
+        for _again in range(2):
+            await log.trim(topic, 0, offsets[3])
+            reader = await log.reader(topic, 0, offsets[3])
+            assert values(await read(reader, 2)) == ["3", "4"]
+            await reader.close()
+        _, end = await log.bounds(topic, 0)
+        await log.trim(topic, 0, end)
+        assert await log.bounds(topic, 0) == (end, end)
+        assert await producer.send(topic, 0, numbered([5])) == end
+        assert (await log.bounds(topic, 1))[0] == 0
+        await producer.close()
+
     async def test_topics_can_be_ensured_again_and_keep_their_records(self, log: EventLog, topic: str) -> None:
         producer, reader = await log.producer(), await log.reader(topic, 0, 0)
         await producer.send(topic, 0, numbered([1]))

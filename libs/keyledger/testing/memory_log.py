@@ -41,6 +41,12 @@ class MemoryLog:
         first = self._first[topic, partition]
         return first, first + len(held)
 
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        first, end = await self.bounds(topic, partition)
+        kept = max(first, min(before, end))
+        del self.held(topic, partition)[: kept - first]
+        self._first[topic, partition] = kept
+
     async def close(self) -> None: ...
 
     def forget(self, topic: str, partition: int) -> None:

@@ -25,6 +25,9 @@ class LogApart:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         return await self._log.bounds(self._prefix + topic, partition)
 
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        await self._log.trim(self._prefix + topic, partition, before)
+
     async def close(self) -> None:
         await self._log.close()
 

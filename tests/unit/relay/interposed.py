@@ -71,6 +71,9 @@ class PassingLog:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         return await self.behind.bounds(topic, partition)
 
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        await self.behind.trim(topic, partition, before)
+
     async def close(self) -> None:
         await self.behind.close()
 

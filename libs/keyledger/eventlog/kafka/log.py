@@ -1,11 +1,12 @@
 """The cluster as an event log."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from keyledger.contracts.topics import Topic
 from keyledger.eventlog.kafka import topics as kafka_topics
@@ -34,14 +35,9 @@ class KafkaLog:
         self._connecting = asyncio.Lock()
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
-        async with self._cluster.asked("making topics"):
-            admin = AIOKafkaAdminClient(**self._cluster.options)
-            await self._cluster.start(admin)
-            try:
-                await kafka_topics.create_missing(admin, topics)
-                await kafka_topics.check(admin, topics)
-            finally:
-                await self._cluster.end(admin)
+        async with self._admin("making topics") as admin:
+            await kafka_topics.create_missing(admin, topics)
+            await kafka_topics.check(admin, topics)
 
     async def producer(self) -> KafkaProducer:
         return KafkaProducer(self._cluster)
@@ -60,6 +56,20 @@ class KafkaLog:
             first = await self._asking.beginning_offsets([place])
             end = await self._asking.end_offsets([place])
             return first[place], end[place]
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        async with self._admin(f"deleting what {topic}/{partition} holds before {before}") as admin:
+            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=before)})
+
+    @asynccontextmanager
+    async def _admin(self, what: str) -> AsyncIterator[AIOKafkaAdminClient]:
+        async with self._cluster.asked(what):
+            admin = AIOKafkaAdminClient(**self._cluster.options)
+            await self._cluster.start(admin)
+            try:
+                yield admin
+            finally:
+                await self._cluster.end(admin)
 
     async def close(self) -> None:
         if self._asking is not None:
