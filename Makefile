@@ -6,10 +6,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help run test check lint format cluster cluster-down bench faults schemas lock servers
+.PHONY: help run test check lint format cluster cluster-down bench faults schemas release-schemas lock servers
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 run: $(INSTALLED) ## Start Keyledger in one process on http://127.0.0.1:8700
 	@exec $(BIN)/keyledger serve
@@ -42,8 +42,12 @@ bench: $(INSTALLED) servers ## Measure, against a ceiling in the same run
 faults: $(INSTALLED) servers ## Break everything under load, again and again, and look what holds (within an hour)
 	$(BIN)/python -m tests.faults
 
-schemas: $(INSTALLED) ## Write schemas/ from the code
+schemas: $(INSTALLED) ## Write schemas/ from the code, and say what breaks the released contracts
 	$(BIN)/python -m keyledger_standalone.schemas schemas
+	$(BIN)/python -m infra.contracts check
+
+release-schemas: $(INSTALLED) ## Make the contracts of today the released ones, where they only add
+	$(BIN)/python -m infra.contracts release
 
 servers:
 	@infra/install-debian.sh

@@ -1,0 +1,1 @@
+"""What was released stays as it is, or grows: the rules by which `schemas/` may change, checked."""
