@@ -219,7 +219,7 @@ def test_a_break_says_where_it_is() -> None:
 def test_a_break_in_one_of_several_alternatives_is_found_although_the_others_share_it() -> None:
     shared = {"type": "object", "properties": {"at": {"type": "integer"}}, "required": ["at"]}
     one_of = {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]}
-    old = {"$defs": {"A": shared}, "properties": {"first": one_of, "second": one_of}}
+    old: dict[str, Any] = {"$defs": {"A": shared}, "properties": {"first": one_of, "second": one_of}}
     new = deepcopy(old)
     new["$defs"]["A"]["properties"] = {"at": {"type": "string"}}
     assert list(schema_breaks(old, new, "it")) == [
