@@ -1,9 +1,11 @@
 """The distributed shell around the detectors: one Faust agent over ``keyledger.auth-by-source.v1``.
 
-The only file that imports faust. Faust gives out partitions and recovers the table; what this shell does otherwise:
+Faust gives out partitions and recovers the table; what this shell does otherwise:
 
 - An event is acknowledged when its record's entries are written (``changelog.py``), not when the agent has seen it.
 - Whatever fails ends the process with its reason. Faust would restart the agent behind the event that failed.
+- Nothing is read between the table's recovery and the return to the committed offsets, and a record that does not
+  follow the one before ends the process (infra/decisions/0007).
 - Alerts are published and acknowledged before their record's entries are written.
 """
 
@@ -22,6 +24,7 @@ from keyledger.eventlog.kafka_security import KafkaSecurity
 from keyledger.eventlog.port import EventLog, LogUnavailable, Producer, Record
 from keyledger_anomalies.alerts import Publish
 from keyledger_anomalies.changelog import ChangelogLane
+from keyledger_anomalies.faust_consumer import SteadyTransport
 from keyledger_anomalies.table import TableEntries
 from keyledger_anomalies.tally import Tally
 from keyledger_anomalies.watchdog import watch_progress
@@ -92,18 +95,21 @@ class FaustDetector:
             web_enabled=False,
             autodiscover=False,
         )
+        self._app.transport = SteadyTransport(self._app.conf.broker_consumer, self._app)
         self._changelog = f"{group}-{TABLE}-changelog"
         self._table = self._app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=topic.partitions)
         self._entries = TableEntries(self._table)
         attempts = self._app.topic(topic.name, key_serializer="raw", value_serializer="raw", value_type=bytes)
         self._app.agent(attempts, name="detector")(self._agent)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
-        self._app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+        self._app.on_rebalance_complete.connect(self._on_recovered, weak=False)
         self._lanes = list[ChangelogLane]()
         self._failed: Exception | None = None
         self._failure = asyncio.Event()
         self._next: dict[int, int] = {}
         """Partition -> the offset after the last record that is wholly written."""
+        self._due: dict[int, int] = {}
+        """Partition that is being read -> the offset of the record that must come next."""
         self._swept_ms: dict[int, int] = {}
 
     def unready(self) -> str | None:
@@ -198,7 +204,11 @@ class FaustDetector:
 
     async def _fold(self, event: Any) -> None:
         record = _record(event.message, event.value)
-        self._next[record.partition] = min(self._next.get(record.partition, record.offset), record.offset)
+        if record.partition not in self._due:
+            return  # of partitions that were given away meanwhile: whoever gets them reads it again
+        if record.offset > self._due[record.partition]:
+            await self._skipped(record)
+        self._due[record.partition] = max(self._due[record.partition], record.offset + 1)
         attempts = read_attempts(record)
         observed = observe_record(attempts, self._entries)
         forgotten = self._forgotten(record)
@@ -210,9 +220,18 @@ class FaustDetector:
 
         def written() -> None:
             event.ack()
-            self._next[record.partition] = record.offset + 1
+            self._next[record.partition] = max(self._next.get(record.partition, 0), record.offset + 1)
 
         await self._lanes[record.partition].put(observed, forgotten, written)
+
+    async def _skipped(self, record: Record) -> None:
+        """Raise DetectorFailed where records that the log still holds were passed over."""
+        due = self._due[record.partition]
+        first, _ = await self._log.bounds(record.topic, record.partition)
+        where = f"partition {record.partition} went on at {record.offset} where {due} was due"
+        if record.offset > first:
+            raise DetectorFailed(f"{where}: faust passed over records; they are read again after a restart")
+        log.warning("attempts were deleted unread", partition=record.partition, next_offset=due, first_held=first)
 
     async def _forget(self, partition: int, keys: Collection[str]) -> None:
         sent = [self._table.send_changelog(partition, key.encode(), None, "raw", "raw") for key in keys]
@@ -243,14 +262,13 @@ class FaustDetector:
                 _, end = await self._log.bounds(tp.topic, tp.partition)
             except LogUnavailable:
                 return []  # nothing to read from: that is the broker's trouble, and ending would not help
-            if tp.partition not in self._next:
-                self._next[tp.partition] = await self._app.consumer.position(tp) or 0
-            if self._next[tp.partition] < end:
-                lags.append(f"partition {tp.partition} at {self._next[tp.partition]} of {end}")
+            if (at := self._next.get(tp.partition, 0)) < end:
+                lags.append(f"partition {tp.partition} at {at} of {end}")
         return lags
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Write what is folded before the partitions go: the next owner must not find it missing, or get it late."""
+        self._due.clear()
         try:
             async with asyncio.timeout(HANDOVER_SECONDS):
                 for lane in self._lanes:
@@ -258,8 +276,13 @@ class FaustDetector:
         except TimeoutError:
             self._fail(DetectorFailed("partitions were given away before their entries were written"))
 
-    async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        self._next.clear()  # another process may have read on meanwhile
+    async def _on_recovered(self, *_: Any, **__: Any) -> None:
+        """Hold the fetcher; Faust next resumes the partitions, returns to the committed offsets, and lets it go on."""
+        consumer = self._app.consumer
+        consumer.stop_flow()
+        committed = await consumer.seek_to_committed() if consumer.assignment() else {}
+        self._due = {tp.partition: offset or 0 for tp, offset in committed.items() if tp.topic == self._topic.name}
+        self._next |= self._due  # another process may have read on meanwhile
 
 
 def _record(message: Any, value: bytes) -> Record:

@@ -1,0 +1,215 @@
+"""Detector processes over topics of one test alone, and what may be seen of them from outside."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from keyledger.contracts.alert import decode_alert
+from keyledger.contracts.topics import ALERTS, AUTH_BY_SOURCE
+from keyledger.eventlog.kafka import KafkaLog
+from keyledger.eventlog.port import LogUnavailable, NewRecord, Producer, Reader, Record
+from tests.unit.detection.attempts import fold
+
+STANDSTILL_SECONDS: Final = 120
+"""Nothing at all has moved for so long: a restart takes 10 s of session timeout and the start of a process."""
+
+OWN_REASONS: Final = ("partitions were given away before their entries were written", "no progress for 30 s")
+"""Why a detector ends itself, to be started again (services/keyledger_anomalies/README.md)."""
+
+
+class DetectorEnded(AssertionError):
+    """A detector process ended that should not have; with what it said."""
+
+
+class Fleet:
+    """Topics of this test alone, and detector processes that read them."""
+
+    def __init__(self, bootstrap: str, data_dir: Path) -> None:
+        self.bootstrap, self.data_dir = bootstrap, data_dir
+        self.group = f"anomalies-{uuid.uuid4().hex[:8]}"
+        self.attempts = msgspec.structs.replace(AUTH_BY_SOURCE, name=f"{self.group}.attempts")
+        self.alerts = msgspec.structs.replace(ALERTS, name=f"{self.group}.alerts")
+        self.log = KafkaLog(bootstrap)
+        self.processes = list[asyncio.subprocess.Process]()
+        self.logs = list[Path]()
+        self.reading = asyncio.Event()
+        self.keeper: asyncio.Task[None] | None = None
+        self._producer: Producer | None = None
+
+    async def start(self, **environment: str) -> asyncio.subprocess.Process:
+        """Start a detector and return once it reads. Raises DetectorEnded."""
+        folder = self.data_dir / uuid.uuid4().hex
+        said = folder.with_suffix(".log")
+        arguments = [self.bootstrap, str(folder), self.attempts.name, self.group, self.alerts.name]
+        with said.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.integration.anomalies.detector_process",
+                *arguments,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, **environment},
+            )
+        self.processes.append(process)
+        self.logs.append(said)
+        assert process.stdout is not None
+        async with asyncio.timeout(STANDSTILL_SECONDS):
+            if await process.stdout.readline() != b"ready\n":
+                await process.wait()
+                raise DetectorEnded(said.read_text())
+        return process
+
+    async def keep_running(self) -> None:
+        """Start a detector whenever none runs, as whoever deploys it does: it may be killed, or end for its reasons."""
+        while True:
+            try:
+                process = await self.start()
+            except DetectorEnded as ended:
+                if not _own(str(ended)):
+                    raise
+                continue
+            self.reading.set()
+            await process.wait()
+            self.reading.clear()
+            said = self.logs[-1].read_text()
+            if process.returncode != -signal.SIGKILL and not _own(said):
+                raise DetectorEnded(said)
+
+    @asynccontextmanager
+    async def kept_running(self) -> AsyncIterator[None]:
+        """Keep a detector running; the body learns from ``check`` that none can be."""
+        self.keeper = asyncio.create_task(self.keep_running())
+        try:
+            yield
+        finally:
+            self.keeper.cancel()
+            await asyncio.wait([self.keeper])
+
+    async def kill(self) -> None:
+        """Kill the detector that is kept running, once it reads."""
+        assert self.keeper is not None
+        reading = asyncio.create_task(self.reading.wait())
+        await asyncio.wait([reading, self.keeper], return_when=asyncio.FIRST_COMPLETED)
+        reading.cancel()
+        self.check()
+        self.reading.clear()
+        self.processes[-1].kill()
+
+    def check(self) -> None:
+        """Raise where nobody reads any more, so that nobody waits for what cannot come."""
+        if self.keeper is not None:
+            if self.keeper.done():
+                self.keeper.result()
+        elif all(process.returncode is not None for process in self.processes):
+            raise DetectorEnded(self.last_words())
+
+    async def send(self, partition: int, records: Sequence[Record]) -> None:
+        if self._producer is None:
+            self._producer = await self.log.producer()
+        await self._producer.send(
+            self.attempts.name, partition, [NewRecord(r.key, r.value or b"", r.headers) for r in records]
+        )
+
+    async def standing(self) -> list[str]:
+        """How far each partition is, a line each."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            await admin.start()
+            committed = await admin.list_consumer_group_offsets(self.group)
+        finally:
+            await admin.close()
+        lines = list[str]()
+        for partition in range(self.attempts.partitions):
+            done = committed.get(TopicPartition(self.attempts.name, partition))
+            attempts, changelog = (
+                await self._end(self.attempts.name, partition),
+                await self._end(self.changelog, partition),
+            )
+            lines.append(
+                f"partition {partition}: committed {done.offset if done else None} of {attempts}, "
+                f"changelog of {changelog} entries"
+            )
+        return lines
+
+    @property
+    def changelog(self) -> str:
+        return f"{self.group}-detector-changelog"
+
+    async def _end(self, topic: str, partition: int) -> int | None:
+        try:
+            return (await self.log.bounds(topic, partition))[1]
+        except LogUnavailable:
+            return None
+
+    def last_words(self) -> str:
+        """What each process said last."""
+        return "\n".join(
+            f"-- detector {number}, exit code {process.returncode}:\n{said.read_text()[-2000:]}"
+            for number, (process, said) in enumerate(zip(self.processes, self.logs, strict=True))
+        )
+
+    async def close(self) -> None:
+        for process in self.processes:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+        if self._producer is not None:
+            await self._producer.close()
+        await self.log.close()
+
+
+class AlertsRead:
+    """What the alerts' topic holds, each record as it came."""
+
+    def __init__(self, reader: Reader, fleet: Fleet) -> None:
+        self._reader, self._fleet = reader, fleet
+        self.records = list[Record]()
+
+    @property
+    def ids(self) -> set[str]:
+        return {decode_alert(each.value or b"").id for each in self.records}
+
+    async def until(self, enough: Callable[[set[str]], bool]) -> None:
+        """Read until it is enough; fail when the detectors are gone, or nothing has moved for STANDSTILL_SECONDS."""
+        clock = asyncio.get_running_loop().time
+        moved_at, seen = clock(), list[str]()
+        while not enough(self.ids):
+            self._fleet.check()
+            if more := await self._reader.poll(max_records=1000, timeout_seconds=1):
+                self.records += more
+                moved_at = clock()
+            elif (now_at := await self._fleet.standing()) != seen:
+                moved_at, seen = clock(), now_at
+            elif clock() - moved_at > STANDSTILL_SECONDS:
+                standing = "\n".join(now_at)
+                raise AssertionError(f"{len(self.ids)} alerts, and no more:\n{standing}\n{self._fleet.last_words()}")
+
+
+def clean_pass(records: dict[int, list[Record]]) -> set[str]:
+    """The ids that one undisturbed pass over the same records gives."""
+    return {alert.id for each in records.values() for alert in fold(each)[0]}
+
+
+async def feed(fleet: Fleet, records: dict[int, list[Record]], *, resends: bool) -> None:
+    """Send the records in small steps, now and then the last one once more, as a node does that got no answer."""
+    chance = random.Random(7)
+    for start in range(0, max(map(len, records.values())), 5):
+        for partition, each in records.items():
+            step = each[start : start + 5]
+            await fleet.send(partition, [*step, step[-1]] if resends and chance.random() < 0.3 else step)
+
+
+def _own(said: str) -> bool:
+    return any(reason in said for reason in OWN_REASONS)
