@@ -18,6 +18,7 @@ from keyledger.eventlog.port import EventLog, LogUnavailable, TopicMismatch
 from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.port import Ledger, LedgerNotMigrated, LedgerUnavailable, OutcomeUnknown
 from keyledger.runtime.clock import SystemClock, SystemRandomness
+from keyledger.runtime.core_dumps import forbid_core_dumps
 from keyledger.runtime.logging import configure_logging
 from keyledger.runtime.node_metrics import NodeMetrics
 from keyledger.runtime.settings import InvalidSettings, Settings, read_settings
@@ -108,6 +109,7 @@ def run(name: str, main: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
     """Run a process and return its exit code; what keeps it from starting is one line on standard error and code 2."""
     os.umask(0o077)  # digests, people's names, addresses: whatever a process writes is for its owner alone
     try:
+        forbid_core_dumps()
         settings = read_settings()
         configure_logging(settings.log_level, settings.log_format)
         _arm(settings.failpoint)
