@@ -19,7 +19,7 @@ class ForeignTopic(Exception):
     """A topic and the ledger do not tell the same story: the ledger went back to a backup, or this is another's log."""
 
 
-class Place(Struct, frozen=True):
+class Place(Struct, frozen=True, gc=False):
     """A row of the ledger: its position (0: before the first) and its hash."""
 
     position: int

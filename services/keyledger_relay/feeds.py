@@ -29,8 +29,11 @@ class Feed(Struct, frozen=True):
         Raises:
             UndecodableEvent: a row cannot be given its published form.
         """
-        formed = ((entry.header.stream, self.form(entry, store_id)) for entry in entries)
-        return [NewRecord(stream.encode(), value, headers) for stream, (headers, value) in formed]
+        records: list[NewRecord] = []
+        for entry in entries:
+            headers, value = self.form(entry, store_id)
+            records.append(NewRecord(entry.header.stream.encode(), value, headers))
+        return records
 
 
 PRIVATE: Final = Feed(LEDGER.name, private_record, ("ce_hash",))

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [appends|verifying|revocations]``: measure, and print a table."""
+"""``python -m tests.benchmarks [appends|creates|verifying|relaying|revocations]``: measure, and print a table."""
 
 import asyncio
 import sys
@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import appends, creates, revocations, verifying
+from tests.benchmarks import appends, creates, relaying, revocations, verifying
 from tests.benchmarks.report import Row, table
 
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "appends": lambda folder: asyncio.run(appends.measure(folder)),
     "creates": creates.measure,
     "verifying": verifying.measure,
+    "relaying": relaying.measure,
     "revocations": revocations.measure,
 }
 

@@ -19,7 +19,7 @@ from keyledger.domain.events import Event
 FIRST_PREV_HASH: Final = bytes(32)
 
 
-class Header(Struct, frozen=True, array_like=True):
+class Header(Struct, frozen=True, array_like=True, gc=False):
     """Everything about an event but its data. ``recorded_at`` is in microseconds since 1970, and never decreases."""
 
     position: int
@@ -37,8 +37,11 @@ class Header(Struct, frozen=True, array_like=True):
     traceparent: str | None
 
 
-class Entry(Struct, frozen=True):
-    """One row of the ledger: the header, the event's encoded bytes and its place in the chain."""
+class Entry(Struct, frozen=True, gc=False):
+    """One row of the ledger: the header, the event's encoded bytes and its place in the chain.
+
+    ``gc=False``: a row holds no cycle, and they are made by the thousand.
+    """
 
     header: Header
     data: bytes
@@ -46,7 +49,7 @@ class Entry(Struct, frozen=True):
     hash: bytes
 
 
-class Fact(Struct, frozen=True):
+class Fact(Struct, frozen=True, gc=False):
     """A row that was read back and understood."""
 
     header: Header

@@ -9,6 +9,7 @@ MAX_RECORD_BYTES: Final = 1_000_000
 """Key, value and headers together: a Kafka broker takes 1,048,588 bytes a batch by default (``message.max.bytes``)."""
 
 _HEADER_OVERHEAD_BYTES: Final = 10
+_AT_ONCE: Final = 64
 
 
 def check_records(records: Sequence[NewRecord]) -> None:
@@ -20,7 +21,27 @@ def check_records(records: Sequence[NewRecord]) -> None:
     """
     if not records:
         raise ValueError("a batch has at least one record: an empty one has no offset to answer with")
-    for number, record in enumerate(records):
+    for first in range(0, len(records), _AT_ONCE):
+        some = records[first : first + _AT_ONCE]
+        if not _surely_fit(some):
+            _must_fit(some, first)
+
+
+def _surely_fit(records: Sequence[NewRecord]) -> bool:
+    """Say whether all of them together are no more than one may be: nearly always, and at two thirds of the work."""
+    headers = [header for record in records for header in record.headers]
+    parts = [value for _, value in headers]
+    for record in records:
+        parts += (b"" if record.key is None else record.key, record.value)
+    names = "".join([name for name, _ in headers]).encode()
+    if set(map(type, parts)) != {bytes}:
+        return False
+    size = len(names) + len(b"".join(parts)) + len(headers) * _HEADER_OVERHEAD_BYTES
+    return size <= MAX_RECORD_BYTES
+
+
+def _must_fit(records: Sequence[NewRecord], first: int) -> None:
+    for number, record in enumerate(records, first):
         size = _size(record)
         if size > MAX_RECORD_BYTES:
             raise ValueError(f"record {number} has {size} bytes, a log takes {MAX_RECORD_BYTES} at most")

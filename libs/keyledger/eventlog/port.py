@@ -9,7 +9,7 @@ from keyledger.contracts.cloudevents import Headers
 from keyledger.contracts.topics import Topic
 
 
-class NewRecord(Struct, frozen=True):
+class NewRecord(Struct, frozen=True, gc=False):
     """What a producer hands over. Headers are CloudEvents attributes (``contracts.cloudevents``)."""
 
     key: bytes | None
@@ -17,7 +17,7 @@ class NewRecord(Struct, frozen=True):
     headers: Headers = ()
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """What a reader gets. Offsets rise within a partition, not always by one; ``timestamp`` is in milliseconds."""
 
     topic: str

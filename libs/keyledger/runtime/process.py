@@ -18,6 +18,7 @@ from keyledger.eventlog.port import EventLog, LogUnavailable, TopicMismatch
 from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.port import Ledger, LedgerNotMigrated, LedgerUnavailable, OutcomeUnknown
 from keyledger.runtime.clock import SystemClock, SystemRandomness
+from keyledger.runtime.collecting import collect_seldom
 from keyledger.runtime.core_dumps import forbid_core_dumps
 from keyledger.runtime.logging import configure_logging
 from keyledger.runtime.node_metrics import NodeMetrics
@@ -107,6 +108,7 @@ class Process:
 
 def run(name: str, main: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
     """Run a process and return its exit code; what keeps it from starting is one line on standard error and code 2."""
+    collect_seldom()
     os.umask(0o077)  # digests, people's names, addresses: whatever a process writes is for its owner alone
     try:
         forbid_core_dumps()

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from keyledger.runtime.collecting import keep_for_good
 from keyledger.runtime.settings import InvalidSettings, Settings
 from keyledger.web.health import Health
 
@@ -175,6 +176,7 @@ async def _announce(service: Service, server: _Server, when_ready: Callable[[], 
     # Readiness is a question to many parts, and none of them can be awaited for all of them.
     while service.unready() is not None or not server.started:  # noqa: ASYNC110 - see above
         await asyncio.sleep(0.02)
+    keep_for_good()
     if when_ready is None:
         return
     try:

@@ -129,11 +129,13 @@ def _packed(client: Any, records: Sequence[NewRecord]) -> Iterator[Any]:
     """Pack the records into as few batches as a broker takes, each built when the one before it was sent."""
     batch = client.create_batch()
     for record in records:
-        fields = {"timestamp": None, "key": record.key, "value": record.value, "headers": list(record.headers)}
-        if batch.append(**fields) is None:
+        key, value, headers = record.key, record.value, list(record.headers)
+        if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
             yield batch
             batch = client.create_batch()
-            batch.append(**fields)  # an empty batch takes any record that ``check_records`` let pass
+            batch.append(
+                timestamp=None, key=key, value=value, headers=headers
+            )  # an empty batch takes any record that ``check_records`` let pass
     yield batch
 
 
