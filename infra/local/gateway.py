@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -42,16 +43,35 @@ class GatewayRoute(Protocol):
         """The service's short name: `commands`, `directory` ..."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where an origin runs: on this machine, with files of its own, unless said otherwise."""
+
+    listen: str = LOOPBACK
+    host_of: Callable[[str], str] = lambda _: LOOPBACK
+    access_log: str = "access.log"
+    error_log: str = "error.log"
+
+
+HERE = Surroundings()
+
+
 def render_gateway(
-    routes: Sequence[GatewayRoute], service_ports: Mapping[str, int], *, port: int, openapi: Path
+    routes: Sequence[GatewayRoute],
+    service_ports: Mapping[str, int],
+    *,
+    port: int,
+    openapi: Path,
+    surroundings: Surroundings = HERE,
 ) -> str:
-    """Return the configuration that serves `routes` at the loopback `port`.
+    """Return the configuration that serves `routes` at `port`.
 
     Args:
         routes: The table. Paths the origin answers itself (`OWN_PATHS`) are skipped.
-        service_ports: The loopback port of each service; `commands` is always needed, for `/readyz`.
+        service_ports: The port of each service, at its host; `commands` is always needed, for `/readyz`.
         port: The origin's own.
         openapi: The file behind `/openapi.json`.
+        surroundings: Hosts and logs.
 
     Raises:
         ValueError: A route's service has no port, or its method or path is none nginx could be told safely.
@@ -66,8 +86,13 @@ def render_gateway(
     return render(
         "nginx/nginx.conf.template",
         port=port,
+        listen=surroundings.listen,
+        access_log=surroundings.access_log,
+        error_log=surroundings.error_log,
         openapi=json.dumps(str(openapi)),
-        upstreams="\n".join(_upstream(name, service_ports[name]) for name in sorted(service_ports)),
+        upstreams="\n".join(
+            _upstream(name, surroundings.host_of(name), service_ports[name]) for name in sorted(service_ports)
+        ),
         services=_entries((_key(route.path, m), route.service) for route in table for m in _methods(route)),
         allows=_entries((_key(path), f'"{", ".join(methods)}"') for path, methods in allows.items()),
         **{name: _problem(*fields) for name, fields in REFUSALS.items()},
@@ -112,13 +137,13 @@ def _entries(pairs: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"    {key} {value};" for key, value in pairs)
 
 
-def _upstream(name: str, port: int) -> str:
+def _upstream(name: str, host: str, port: int) -> str:
     # Connections are dropped before uvicorn drops them (5 s): a request written to one that is just being closed
     # is lost, and a POST is not sent twice.
     return "\n".join(
         (
             f"  upstream {name} {{",
-            f"    server {LOOPBACK}:{port};",
+            f"    server {host}:{port};",
             "    keepalive 64;",
             "    keepalive_requests 100000;",
             "    keepalive_timeout 4s;",
