@@ -27,6 +27,16 @@ class Versioned(Struct, Generic[Row], frozen=True):
     row: Row | None
 
 
+class Generation(Struct, frozen=True, order=True):
+    """Which fold of the log a read model's rows are: the program's number, and how often that was built anew."""
+
+    number: int
+    build: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.number}.{self.build}"
+
+
 class Parked(Struct, frozen=True, kw_only=True):
     """A stream whose next event cannot be folded: it and all later ones wait, and are read again from the log.
 
@@ -98,6 +108,17 @@ class ReadModel(Protocol[Row]):
 
     async def take_retry_requests(self) -> frozenset[str]:
         """Return the streams that were asked for, once: to the runner."""
+        ...
+
+    async def successor(self) -> "ReadModel[Row] | None":
+        """Return the generation that was built to take this one's place, if there is one. Asked once a second.
+
+        Where this one was itself built beside another, and is as far as that, it takes its place with this call.
+        """
+        ...
+
+    async def switch(self, successor: "ReadModel[Row]") -> None:
+        """Be the successor from now on, in one write; what was there before is deleted."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Rows[Row]]:

@@ -30,6 +30,8 @@ MAX_BATCH: Final = 1_000
 POLL_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked whether another generation was built to take this one's place."""
 TEND_SECONDS: Final = 1.0
 """How often, while something is parked, it is looked whether somebody asked for another try."""
 
@@ -74,6 +76,8 @@ class ProjectionRunner(Generic[Row]):
         self._to_retry: set[str] = set()
         self._starting = True
         self._something_parked = asyncio.Event()
+        self._look_at = 0.0
+        self._last: int | None = None
         # Whoever holds it writes: the follower a batch, or whoever tries parked streams again.
         self._writing = asyncio.Lock()
         self.counts = Counts()
@@ -116,10 +120,25 @@ class ProjectionRunner(Generic[Row]):
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
 
-    async def _follow_for_ever(self) -> NoReturn:
+    async def reach(self, position: int) -> None:
+        """Follow the ledger exactly up to ``position`` and no further; return when that is committed.
+
+        Nothing is announced, and what is parked waits. Raises what ``run`` raises.
+        """
+        self._last = position
+        try:
+            await self._follow_for_ever()
+        finally:
+            self._last = None
+
+    def _is_done(self) -> bool:
+        return self._last is not None and self.position >= self._last
+
+    async def _follow_for_ever(self) -> None:
+        """Follow until cancelled, or until the last position that is wanted."""
         self._starting = True
         rewind = False
-        while True:
+        while not self._is_done():
             applied = self.counts.applied
             try:
                 rewind = await self._follow(rewind=rewind)
@@ -140,6 +159,8 @@ class ProjectionRunner(Generic[Row]):
             # Most often a fold is mended by installing a newer version, that is, by a start.
             self._to_retry.update(self._parked)
             self._starting = False
+        if self._is_done():
+            return False
         chain = Chain(self._checkpoint)
         offset = self._checkpoint.next_offset
         if rewind:
@@ -158,15 +179,35 @@ class ProjectionRunner(Generic[Row]):
             if rewind or offset == 0:
                 raise
             return True
+        return False
 
-    async def _fold_all(self, reader: Reader, chain: Chain) -> NoReturn:
-        while True:
+    async def _fold_all(self, reader: Reader, chain: Chain) -> None:
+        while not self._is_done():
             records = await self._poll(reader)
             steps, failure = self._understand(chain, records)
             await self._apply(chain.store, steps)
-            if failure is not None:
+            if failure is not None and not self._is_done():
                 raise failure
             self._failures = 0
+            if self._last is None and self._clock.monotonic() >= self._look_at:
+                await self._look_for_successor()
+
+    async def _look_for_successor(self) -> None:
+        """Let another generation take this one's place, once it is as far: nobody sees an older state than before."""
+        self._look_at = self._clock.monotonic() + LOOK_SECONDS
+        successor = await self._read_model.successor()
+        if successor is None:
+            return
+        async with self._writing:
+            building = ProjectionRunner(
+                self._projection, successor, self._event_log, clock=self._clock, topic=self._topic
+            )
+            await building.reach(self.position)
+            if building.position != self.position:
+                return  # it is further on: this one comes there too
+            await self._read_model.switch(successor)
+            _log.info("projection %s serves the generation that was built beside it", self._projection.name)
+            self._reached(await self._read_model.checkpoint(), await self._read_model.parked())
 
     async def _poll(self, reader: Reader) -> list[Record]:
         while True:
@@ -182,6 +223,8 @@ class ProjectionRunner(Generic[Row]):
         """Return the rows that come next, and what ended them early, to be raised once they are committed."""
         steps: list[Step] = []
         for record in records:
+            if chain.position == self._last:
+                break
             try:
                 source, entry = read_private(record.headers, record.value)
                 if chain.admit(source, entry):

@@ -10,29 +10,15 @@ from typing import Any, Final
 
 from sqlalchemy import (
     URL,
-    BigInteger,
-    Column,
     Connection,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    delete,
     event,
-    insert,
     make_url,
-    select,
-    text,
-    update,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.schema import CreateSchema
 
-from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, ReadModelUnavailable
+from keyledger.projections.port import ReadModelUnavailable
 
 _PASSING_SQLSTATES: Final = ("08", "53", "57", "40")
 """Classes of PostgreSQL's Appendix A: connection, resources, operator intervention, transaction rollback."""
@@ -48,27 +34,6 @@ _POSTGRES_SETTINGS: Final = {
     "enable_seqscan": "off",
 }
 _WRITES: Final = "keyledger_writes"
-
-
-class NewerGeneration(Exception):
-    """The database holds a generation of this read model that is newer than this program: it must not be dropped."""
-
-    def __init__(self, name: str, *, ours: int, found: int) -> None:
-        super().__init__(f"{name} is at generation {found}, this program knows {ours}: start the newer program")
-
-
-def checkpoint_table(metadata: MetaData) -> Table:
-    """Return the table in which each read model of a database keeps how far it is."""
-    return Table(
-        "projection_checkpoints",
-        metadata,
-        Column("name", Text, primary_key=True),
-        Column("generation", Integer, primary_key=True, autoincrement=False),
-        Column("store", Text, nullable=False),
-        Column("position", BigInteger, nullable=False),
-        Column("hash", LargeBinary, nullable=False),
-        Column("next_offset", BigInteger, nullable=False),
-    )
 
 
 def open_engine(url: str, *, schema: str | None = None, pool_size: int = 5) -> AsyncEngine:
@@ -166,72 +131,3 @@ def _passes(error: Exception) -> bool:
     name = getattr(original, "sqlite_errorname", None) or ""
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     return lost or state.startswith(_PASSING_SQLSTATES) or name.startswith(_PASSING_SQLITE)
-
-
-class CheckpointRow:
-    """The checkpoint of one generation of one read model."""
-
-    def __init__(self, table: Table, *, name: str, generation: int) -> None:
-        self._table, self._name, self._generation = table, name, generation
-        self._mine = (table.c.name == name) & (table.c.generation == generation)
-
-    async def prepare(self, engine: AsyncEngine, rows: Table, parked: Table) -> None:
-        """Make schema and tables where they are missing; drop ``rows`` and start anew if of an older generation.
-
-        Raises:
-            NewerGeneration: what is there is newer than this program.
-        """
-        async with writing(engine) as connection:
-            schema = (engine.get_execution_options().get("schema_translate_map") or {}).get(None)
-            if schema is not None:
-                # One process at a time: IF NOT EXISTS does not keep two from both trying, and one from failing.
-                await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": schema})
-                await connection.execute(CreateSchema(schema, if_not_exists=True))
-            await connection.run_sync(self._table.create, checkfirst=True)
-            await connection.run_sync(parked.create, checkfirst=True)
-            generations = select(self._table.c.generation).where(self._table.c.name == self._name)
-            found = (await connection.execute(generations)).scalars().all()
-            if found and max(found) > self._generation:
-                raise NewerGeneration(self._name, ours=self._generation, found=max(found))
-            if self._generation not in found:
-                await connection.run_sync(rows.drop, checkfirst=True)
-                await connection.execute(delete(self._table).where(self._table.c.name == self._name))
-                await connection.execute(delete(parked).where(parked.c.name == self._name))
-                await connection.execute(insert(self._table), [self._columns(Checkpoint())])
-            await connection.run_sync(rows.create, checkfirst=True)
-
-    async def read(self, connection: AsyncConnection) -> Checkpoint:
-        """Return how far this generation is.
-
-        Raises:
-            CheckpointMoved: it is gone, since another generation took its place.
-        """
-        columns = self._table.c
-        fields = select(columns.store, columns.position, columns.hash, columns.next_offset).where(self._mine)
-        found = (await connection.execute(fields)).one_or_none()
-        if found is None:
-            raise CheckpointMoved(f"{self._name} has no generation {self._generation} any more")
-        return Checkpoint(found.store, found.position, bytes(found.hash), found.next_offset)
-
-    async def move(self, connection: AsyncConnection, *, expected: Checkpoint, new: Checkpoint) -> None:
-        """Set the checkpoint, and hold its row until the transaction ends: who comes later sees what we made of it.
-
-        Raises:
-            CheckpointMoved: it is not at ``expected``.
-        """
-        columns = self._table.c
-        still = self._mine & (columns.position == expected.position) & (columns.hash == expected.hash)
-        still &= columns.next_offset == expected.next_offset
-        moved = await connection.execute(update(self._table).where(still).values(self._columns(new)))
-        if moved.rowcount != 1:
-            raise CheckpointMoved(f"{self._name} is no longer at position {expected.position}: another one writes it")
-
-    def _columns(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        return {
-            "name": self._name,
-            "generation": self._generation,
-            "store": checkpoint.store,
-            "position": checkpoint.position,
-            "hash": checkpoint.hash,
-            "next_offset": checkpoint.next_offset,
-        }

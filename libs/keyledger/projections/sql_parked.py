@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, Te
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from keyledger.projections.port import Parked
+from keyledger.projections.port import Generation, Parked
 
 _FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(Parked))
 
@@ -20,6 +20,7 @@ def parked_table(metadata: MetaData) -> Table:
         metadata,
         Column("name", Text, primary_key=True),
         Column("generation", Integer, primary_key=True, autoincrement=False),
+        Column("build", Integer, primary_key=True, autoincrement=False),
         Column("stream", Text, primary_key=True),
         Column("position", BigInteger, nullable=False),
         Column("version", Integer, nullable=False),
@@ -36,10 +37,13 @@ def parked_table(metadata: MetaData) -> Table:
 class ParkedRows:
     """The parked streams of one generation of one read model."""
 
-    def __init__(self, table: Table, *, name: str, generation: int) -> None:
+    def __init__(self, table: Table, *, name: str, generation: Generation) -> None:
         self._table = table
-        self._key: Mapping[str, Any] = {"name": name, "generation": generation}
-        self._mine = (table.c.name == name) & (table.c.generation == generation)
+        self._key: Mapping[str, Any] = {"name": name, "generation": generation.number, "build": generation.build}
+        columns = table.c
+        self._mine = (
+            (columns.name == name) & (columns.generation == generation.number) & (columns.build == generation.build)
+        )
 
     async def read(self, connection: AsyncConnection) -> dict[str, Parked]:
         """Return the marks by stream."""
@@ -49,7 +53,7 @@ class ParkedRows:
     async def put(self, connection: AsyncConnection, parked: Collection[Parked]) -> None:
         """Keep the marks in the place of earlier ones. A request for another try ends with it."""
         insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(self._table)
-        keys = ("name", "generation", "stream")
+        keys = (*self._key, "stream")
         fresh = {column.name: insert.excluded[column.name] for column in self._table.c if column.name not in keys}
         values = [{**self._key, "retry_requested": False, **msgspec.structs.asdict(one)} for one in parked]
         await connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=fresh), values)
@@ -57,6 +61,10 @@ class ParkedRows:
     async def remove(self, connection: AsyncConnection, streams: Collection[str]) -> None:
         """Forget the marks of these streams."""
         await connection.execute(delete(self._table).where(self._mine & self._table.c.stream.in_(streams)))
+
+    async def remove_all(self, connection: AsyncConnection) -> None:
+        """Forget all marks of this generation."""
+        await connection.execute(delete(self._table).where(self._mine))
 
     async def request_retry(self, connection: AsyncConnection, streams: Collection[str]) -> None:
         """Ask the runner to fold these streams again."""

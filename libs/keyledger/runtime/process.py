@@ -23,7 +23,8 @@ from keyledger.runtime.core_dumps import forbid_core_dumps
 from keyledger.runtime.logging import configure_logging
 from keyledger.runtime.node_metrics import NodeMetrics
 from keyledger.runtime.settings import InvalidSettings, Settings, read_settings
-from keyledger.verification.index import IndexInUse, IndexUnusable, open_index
+from keyledger.verification.index import IndexUnusable, open_index
+from keyledger.verification.index_files import IndexInUse
 from keyledger.verification.node import NodeSettings, VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.verification.projector import VerificationProjection

@@ -5,11 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Generic
 
 from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, Parked, ReadModelUnavailable, Row, Versioned
+from keyledger.projections.port import Checkpoint, Parked, ReadModel, ReadModelUnavailable, Row, Versioned
 
 
 class MemoryReadModel(Generic[Row]):
-    """Rows and checkpoint of one process. Set ``unavailable`` to have it behave like a lost database."""
+    """Rows and checkpoint of one process. Set ``unavailable`` to have it behave like a lost database.
+
+    ``built``: the generation that is to take its place.
+    """
 
     def __init__(self) -> None:
         self.unavailable = False
@@ -17,6 +20,7 @@ class MemoryReadModel(Generic[Row]):
         self.committed = Checkpoint()
         self.marks: dict[str, Parked] = {}
         self.retry_requests: set[str] = set()
+        self.built: MemoryReadModel[Row] | None = None
 
     async def checkpoint(self) -> Checkpoint:
         self._must_be_there()
@@ -32,6 +36,15 @@ class MemoryReadModel(Generic[Row]):
     async def take_retry_requests(self) -> frozenset[str]:
         taken, self.retry_requests = frozenset(self.retry_requests), set()
         return taken
+
+    async def successor(self) -> "MemoryReadModel[Row] | None":
+        return self.built
+
+    async def switch(self, successor: ReadModel[Row]) -> None:
+        if not isinstance(successor, MemoryReadModel):
+            raise TypeError(f"{successor} is not in memory")
+        self.rows, self.committed, self.marks = successor.rows, successor.committed, successor.marks
+        self.built = None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["MemoryRows[Row]"]:

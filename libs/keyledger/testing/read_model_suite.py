@@ -277,6 +277,12 @@ class CheckpointFirst:
     async def take_retry_requests(self) -> frozenset[str]:
         return await self._model.take_retry_requests()
 
+    async def successor(self) -> ReadModel[Any] | None:
+        return await self._model.successor()
+
+    async def switch(self, successor: ReadModel[Any]) -> None:
+        await self._model.switch(successor)
+
     async def load(self, streams: Collection[str]) -> dict[str, Versioned[Any]]:
         return await load(self._model, *streams)
 

@@ -7,29 +7,25 @@ known by a mark beside the data: the boot id of whoever has the index open, dura
 after the last byte was synced.
 """
 
-import fcntl
+import asyncio
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
-from itertools import takewhile
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 import lmdb
 import msgspec
+from msgspec import Struct
 
-from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, Parked, ReadModelUnavailable, Versioned
+from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, ReadModelUnavailable
+from keyledger.verification.index_files import IndexFiles, IndexInUse, lock_folder, sync, write_durably
+from keyledger.verification.index_rows import IndexRows, checkpoint_in, parked_in
 from keyledger.verification.records import (
-    ParkedRecord,
     Record,
-    Stored,
-    StoredRecord,
-    decode_stored,
-    encode_stored,
 )
 
 log = logging.getLogger(__name__)
@@ -42,18 +38,7 @@ SPARE_TRANSACTIONS: Final = 16
 _OF_THE_DISK: Final = (lmdb.DiskError, lmdb.Error)
 """LMDB's own errors have classes; what the system says is a DiskError (ENOSPC) or a bare Error (EIO, EDQUOT, EFBIG)."""
 _MARK: Final = "opened-in-boot"
-_LOCK: Final = "writer.lock"
 _RETRY: Final = "retry-"
-_PARKED: Final = b"\x00parked/"
-
-_encode_checkpoint: Final = msgspec.msgpack.Encoder().encode
-_decode_checkpoint: Final = msgspec.msgpack.Decoder(Checkpoint).decode
-_encode_parked: Final = msgspec.msgpack.Encoder().encode
-_decode_parked: Final = msgspec.msgpack.Decoder(Parked).decode
-
-
-class IndexInUse(Exception):
-    """Another writer has this index open: each node needs a folder of its own."""
 
 
 class IndexUnusable(Exception):
@@ -75,12 +60,22 @@ class LmdbIndex:
     ``on_commit`` is called after each commit, with the checkpoint that is now visible to every check.
     """
 
-    def __init__(self, environment: lmdb.Environment, generation: int, *, folder: Path, lock: int | None) -> None:
-        self.environment = environment
+    def __init__(
+        self,
+        environment: lmdb.Environment,
+        generation: Generation,
+        *,
+        folder: Path,
+        lock: int | None,
+        beside: "Beside | None" = None,
+    ) -> None:
+        self.environment, self.generation = environment, generation
         self.on_commit: Callable[[Checkpoint], None] = lambda _: None
-        self.checkpoint_key = f"\x00checkpoint/{generation}".encode()
-        self._folder, self._lock = folder, lock
+        self.checkpoint_key = f"\x00checkpoint/{generation.number}".encode()
+        self._folder, self._lock, self._beside = folder, lock, beside
         self._writing = False
+        self._successor: LmdbIndex | None = None
+        self._replaced: LmdbIndex | None = None
 
     async def checkpoint(self) -> Checkpoint:
         return self.applied()
@@ -95,14 +90,11 @@ class LmdbIndex:
 
     def checkpoint_in(self, transaction: lmdb.Transaction) -> Checkpoint:
         """Return the checkpoint as this transaction sees it."""
-        found = transaction.get(self.checkpoint_key)
-        return Checkpoint() if found is None else _decode_checkpoint(found)
+        return checkpoint_in(transaction, self.checkpoint_key)
 
     async def parked(self) -> dict[str, Parked]:
-        with self.environment.begin() as transaction, transaction.cursor() as cursor:
-            cursor.set_range(_PARKED)
-            marks = takewhile(lambda pair: pair[0].startswith(_PARKED), cursor)
-            return {mark.stream: mark for mark in (_decode_parked(value) for _, value in marks)}
+        with self.environment.begin() as transaction:
+            return parked_in(transaction)
 
     async def request_retry(self, streams: Collection[str]) -> None:
         # A file, since the index itself may be written by its one writer only.
@@ -112,6 +104,37 @@ class LmdbIndex:
 
     async def take_retry_requests(self) -> frozenset[str]:
         return frozenset(stream for path in self._folder.glob(f"{_RETRY}*") for stream in _take(path))
+
+    async def successor(self) -> "LmdbIndex | None":
+        if self._beside is None:
+            return None
+        files = self._beside.files
+        if self._replaced is not None:
+            # Not at the switch: a check that was begun before it may still read.
+            replaced, self._replaced = self._replaced, None
+            replaced.close()
+            await asyncio.to_thread(files.remove, replaced.generation)
+        serving = files.serving()
+        if serving != self.generation:
+            if self.applied().position >= self._beside.position:
+                files.serve(self.generation)
+                if serving is not None:
+                    await asyncio.to_thread(files.remove, serving)
+            return None
+        offered = files.offered()
+        if self._successor is None and offered is not None and offered.number == self.generation.number:
+            with suppress(IndexInUse):  # whoever built it has not let go of it yet
+                self._successor = _open_generation(files.of(offered), offered, self._beside.size_mb, None)
+        return self._successor
+
+    async def switch(self, successor: ReadModel[Record]) -> None:
+        if not isinstance(successor, LmdbIndex) or self._beside is None:
+            raise TypeError(f"{successor} cannot take the place of {self._folder}")
+        self._beside.files.serve(successor.generation)
+        self._replaced = LmdbIndex(self.environment, self.generation, folder=self._folder, lock=self._lock)
+        self.environment, self.generation = successor.environment, successor.generation
+        self._folder, self._lock, self._successor = successor._folder, successor._lock, None  # noqa: SLF001 - its own kind
+        self.on_commit(self.applied())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["IndexRows"]:
@@ -126,7 +149,7 @@ class LmdbIndex:
         self._writing = True
         try:
             with self.environment.begin(write=True) as transaction:
-                yield IndexRows(transaction, self)
+                yield IndexRows(transaction, self.checkpoint_key)
         except lmdb.MapFullError as error:
             raise IndexFull(f"{self._folder} cannot grow any more: raise KEYLEDGER_INDEX_SIZE_MB") from error
         except lmdb.Error as error:
@@ -139,77 +162,98 @@ class LmdbIndex:
 
     def close(self) -> None:
         """Close; by the writer everything is synced, and marked so."""
+        for other in (self._successor, self._replaced):
+            if other is not None:
+                other.close()
+        self._successor = self._replaced = None
         if self._lock is None:
             self.environment.close()
             return
         self.environment.sync(True)
         self.environment.close()
         (self._folder / _MARK).unlink(missing_ok=True)
-        _sync(self._folder)
+        sync(self._folder)
         os.close(self._lock)
         self._lock = None
 
 
-class IndexRows:
-    """One open write transaction."""
+class Beside(Struct, frozen=True):
+    """What lies beside an index that serves: its other generations, and what is to be reached to take their place."""
 
-    def __init__(self, transaction: lmdb.Transaction, index: LmdbIndex) -> None:
-        self._transaction, self._index = transaction, index
-
-    async def load(self, streams: Collection[str]) -> dict[str, Versioned[Record]]:
-        found = ((stream, self._transaction.get(stream.encode())) for stream in streams)
-        stored = ((stream, decode_stored(line)) for stream, line in found if line is not None)
-        return {stream: Versioned(line.version, _folded(line.row)) for stream, line in stored}
-
-    async def save(self, changed: Mapping[str, Versioned[Record]]) -> None:
-        # In the order of keys, LMDB touches each page once.
-        for stream in sorted(changed):
-            line = changed[stream]
-            self._transaction.put(stream.encode(), encode_stored(Stored(line.version, line.row)))
-
-    async def park(self, parked: Collection[Parked]) -> None:
-        for mark in parked:
-            line = self._transaction.get(mark.stream.encode())
-            last = Stored(0, None) if line is None else decode_stored(line)
-            denied = Stored(last.version, ParkedRecord(_folded(last.row)))
-            self._transaction.put(mark.stream.encode(), encode_stored(denied))
-            self._transaction.put(_PARKED + mark.stream.encode(), _encode_parked(mark))
-
-    async def release(self, streams: Collection[str]) -> None:
-        for stream in streams:
-            line = self._transaction.get(stream.encode())
-            if line is not None and self._transaction.delete(_PARKED + stream.encode()):
-                last = decode_stored(line)
-                if last.version == 0:
-                    self._transaction.delete(stream.encode())
-                else:
-                    self._transaction.put(stream.encode(), encode_stored(Stored(last.version, _folded(last.row))))
-
-    async def move_checkpoint(self, *, expected: Checkpoint, new: Checkpoint) -> None:
-        actual = self._index.checkpoint_in(self._transaction)
-        if actual != expected:
-            raise CheckpointMoved(f"the index is at position {actual.position}, not {expected.position}")
-        self._transaction.put(self._index.checkpoint_key, _encode_checkpoint(new))
+    files: IndexFiles
+    size_mb: int
+    position: int = 0
 
 
 def open_index(folder: Path, *, generation: int, size_mb: int, boot_id: str | None = None) -> LmdbIndex:
-    """Open a node's index for its one writer, in a folder of the generation's own; discard what may be corrupt.
+    """Open a node's index for its one writer: the serving generation, if it is of this program's number ``generation``.
 
+    Else this program's own is built beside it, and takes its place once it is as far. What may be corrupt is discarded.
     ``size_mb`` is the most it may grow to, in MiB; the file grows only as it fills. ``boot_id``: that of the machine.
 
     Raises:
         IndexInUse: another process, or this one, has it open for writing.
         IndexUnusable, OSError: its folder cannot be written.
     """
-    mine = _generation_folder(folder, generation)
-    mine.mkdir(parents=True, exist_ok=True)
-    lock = _lock(mine)
+    files = IndexFiles(folder)
+    serving = files.serving()
+    position = 0
+    if serving is not None and serving.number != generation:
+        position = _position_of(files.of(serving), serving, size_mb)
+        own = [one for one in files.held() if one.number == generation]
+        mine = own[-1] if own else Generation(generation)
+    else:
+        mine = serving or Generation(generation)
+    opened = _open_generation(files.of(mine), mine, size_mb, boot_id, beside=Beside(files, size_mb, position))
+    if serving in (None, mine):
+        files.serve(mine)
+        for older in (one for one in files.held() if one < mine):
+            with suppress(IndexInUse):
+                files.remove(older)
+    return opened
+
+
+def open_index_for_reading(folder: Path, *, generation: int, size_mb: int) -> LmdbIndex:
+    """Open the serving generation, which another process on this machine writes: after a fork, with the writer's size.
+
+    ``generation``: this program's number, for a node that has none yet. Raises lmdb.Error: there is nothing to read.
+    """
+    files = IndexFiles(folder)
+    return read_generation(files, files.serving() or Generation(generation), size_mb=size_mb)
+
+
+def read_generation(files: IndexFiles, generation: Generation, *, size_mb: int) -> LmdbIndex:
+    """Open one generation for reading, whoever writes it. Raises lmdb.Error: there is nothing to read."""
+    folder = files.of(generation)
+    environment = lmdb.open(
+        str(folder / "data"),
+        map_size=size_mb << 20,
+        readonly=True,
+        create=False,
+        max_readers=MAX_READERS,
+        max_spare_txns=SPARE_TRANSACTIONS,
+    )
+    environment.reader_check()
+    return LmdbIndex(environment, generation, folder=folder, lock=None)
+
+
+def build_generation(files: IndexFiles, generation: Generation, *, size_mb: int) -> LmdbIndex:
+    """Open a generation that is built beside the serving one. Raises what ``open_index`` raises."""
+    return _open_generation(files.of(generation), generation, size_mb, None)
+
+
+def _open_generation(
+    folder: Path, generation: Generation, size_mb: int, boot_id: str | None, *, beside: Beside | None = None
+) -> LmdbIndex:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(folder)
     try:
         boot = read_boot_id() if boot_id is None else boot_id
-        _discard_after_machine_crash(mine, boot)
-        _write_durably(mine / _MARK, boot)
+        _discard_after_machine_crash(folder, boot)
+        # The mark says "may be corrupt" from before the first unsynced write on, so it has to reach the disk before it.
+        write_durably(folder / _MARK, boot)
         environment = lmdb.open(
-            str(mine / "data"),
+            str(folder / "data"),
             map_size=size_mb << 20,
             sync=False,
             max_readers=MAX_READERS,
@@ -219,40 +263,29 @@ def open_index(folder: Path, *, generation: int, size_mb: int, boot_id: str | No
         environment.reader_check()
     except lmdb.Error as error:
         os.close(lock)
-        raise IndexUnusable(f"the index in {mine} cannot be opened: {error}") from error
+        raise IndexUnusable(f"the index in {folder} cannot be opened: {error}") from error
     except BaseException:
         os.close(lock)
         raise
-    return LmdbIndex(environment, generation, folder=mine, lock=lock)
+    return LmdbIndex(environment, generation, folder=folder, lock=lock, beside=beside)
 
 
-def open_index_for_reading(folder: Path, *, generation: int, size_mb: int) -> LmdbIndex:
-    """Open an index that another process on this machine writes. Open it after a fork, and with the writer's size."""
-    mine = _generation_folder(folder, generation)
-    environment = lmdb.open(
-        str(mine / "data"),
-        map_size=size_mb << 20,
-        readonly=True,
-        create=False,
-        max_readers=MAX_READERS,
-        max_spare_txns=SPARE_TRANSACTIONS,
-    )
-    environment.reader_check()
-    return LmdbIndex(environment, generation, folder=mine, lock=None)
+def _position_of(folder: Path, generation: Generation, size_mb: int) -> int:
+    """Return how far a generation is; 0 where it cannot be read."""
+    try:
+        index = read_generation(IndexFiles(folder.parent), generation, size_mb=size_mb)
+    except lmdb.Error:
+        return 0
+    try:
+        return index.applied().position
+    finally:
+        index.close()
 
 
 def _take(request: Path) -> list[str]:
     streams = msgspec.json.decode(request.read_bytes(), type=list[str])
     request.unlink()
     return streams
-
-
-def _folded(row: StoredRecord | None) -> Record | None:
-    return row.last if isinstance(row, ParkedRecord) else row
-
-
-def _generation_folder(folder: Path, generation: int) -> Path:
-    return folder / f"generation-{generation}"
 
 
 def _discard_after_machine_crash(folder: Path, boot_id: str) -> None:
@@ -263,33 +296,4 @@ def _discard_after_machine_crash(folder: Path, boot_id: str) -> None:
     if opened_in != boot_id:
         log.warning("discarding the index in %s: the machine went down while it was open; it is rebuilt now", folder)
         shutil.rmtree(data)
-        _sync(folder)
-
-
-def _lock(folder: Path) -> int:
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise IndexInUse(f"the index in {folder} is open already: each node needs a folder of its own") from None
-    return descriptor
-
-
-def _write_durably(path: Path, text: str) -> None:
-    # The mark says "may be corrupt" from before the first unsynced write on, so it has to reach the disk before it.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, text.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(folder)

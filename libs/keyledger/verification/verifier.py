@@ -73,6 +73,7 @@ class Verifier:
         self._bound_to = next(iter(self._organizations)) if len(self._organizations) == 1 else None
         self._brand = brand
         self._snapshot = Snapshot(-1, 0)
+        self._snapshot_of = index.environment
         self._digests: dict[bytes, KeyedDigest] = {}
 
     def verify(self, token_text: str | None, ask: Ask) -> Verdict:
@@ -93,7 +94,8 @@ class Verifier:
         return self._look_up(token, token_text, ask)
 
     def _look_up(self, token: Token, token_text: str, ask: Ask) -> Verdict:
-        transaction = self._index.environment.begin()
+        environment = self._index.environment
+        transaction = environment.begin()
         try:
             line = transaction.get(token.key_id.encode())
             key = decode_stored_key(_DUMMY_LINE if line is None else line).row
@@ -109,9 +111,10 @@ class Verifier:
                 claimed = Claimed(key.organization_id, token.key_id) if known else unknown
                 return Verdict(code="invalid-credential", claimed=claimed)
             snapshot = self._snapshot
-            if snapshot.number != transaction.id():
+            if snapshot.number != transaction.id() or self._snapshot_of is not environment:
                 position = self._index.checkpoint_in(transaction).position
                 snapshot = self._snapshot = Snapshot(transaction.id(), position)
+                self._snapshot_of = environment  # another generation's commits have the same numbers
             held = snapshot.held_by(key, transaction)
         finally:
             transaction.abort()

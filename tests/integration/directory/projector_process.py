@@ -31,9 +31,11 @@ async def rows_of(url: str) -> list[tuple[Any, ...]]:
     schema = "" if url.startswith("sqlite") else "directory."
     engine = open_engine(url)
     async with engine.connect() as connection:
-        keys = (await connection.execute(text(f"SELECT * FROM {schema}api_keys ORDER BY id"))).all()  # noqa: S608 - ours
-        mark = f"SELECT name, generation, store, position, hash FROM {schema}projection_checkpoints"  # noqa: S608 - ours
-        marks = (await connection.execute(text(mark))).all()
+        serving = f"FROM {schema}projection_generations WHERE name = 'directory' AND state = 'serving'"
+        number, build = (await connection.execute(text(f"SELECT generation, build {serving}"))).one()
+        table = f"{schema}api_keys_{number}_{build}"
+        keys = (await connection.execute(text(f"SELECT * FROM {table} ORDER BY id"))).all()  # noqa: S608 - ours
+        marks = (await connection.execute(text(f"SELECT name, generation, store, position, hash {serving}"))).all()
     await engine.dispose()
     return [tuple(row) for row in (*keys, *marks)]
 

@@ -59,6 +59,7 @@ async def prepare(database_url: str) -> None:
 async def until_position(database_url: str, position: int, process: asyncio.subprocess.Process | None = None) -> None:
     store = store_at(database_url)
     try:
+        await store.prepare()
         async with asyncio.timeout(DEADLINE_SECONDS):
             while (await store.checkpoint()).position < position:
                 assert process is None or process.returncode is None, "the projector ended by itself"

@@ -25,7 +25,7 @@ async def test_a_database_where_nobody_listens_is_unavailable_and_its_password_i
         taken.bind(("127.0.0.1", 0))
         store = store_at(f"postgresql://keyledger:secret@127.0.0.1:{taken.getsockname()[1]}/keyledger")
         with pytest.raises(ReadModelUnavailable) as lost:
-            await store.checkpoint()
+            await store.prepare()
     assert "secret" not in str(lost.value)
     await store.close()
 
@@ -34,7 +34,7 @@ async def test_a_file_that_cannot_be_opened_is_unavailable() -> None:
     before = set(threading.enumerate())
     store = store_at("sqlite:////nowhere/directory.db")
     with pytest.raises(ReadModelUnavailable):
-        await store.checkpoint()
+        await store.prepare()
     await store.close()
     # aiosqlite's thread ends by itself after a failed connect, but speaks to the loop once more before it does.
     for thread in set(threading.enumerate()) - before:

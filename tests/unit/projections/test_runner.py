@@ -220,3 +220,56 @@ async def test_a_topic_that_lost_what_was_not_read_yet_stops_it(model: Model) ->
     await log.append(LEDGER.name, 0, sent[4:])
     stopped = await stop_of(runner_of(log, model), GapInLedger)
     assert (stopped.expected, stopped.actual) == (1, 5)
+
+
+async def test_it_reaches_a_position_exactly_and_goes_no_further(model: Model) -> None:
+    log = await log_of(records(written(*(created(n) for n in range(10))).entries))
+    runner = runner_of(log, model, max_batch=4)
+    for position in (3, 3, 8):
+        await asyncio.wait_for(runner.reach(position), DEADLINE_SECONDS)
+        assert model.committed.position == position
+    assert len(model.rows) == 8
+
+
+async def test_what_stands_after_the_position_that_is_reached_stops_nobody(model: Model) -> None:
+    sent = records(written(created(1), created(2)).entries)
+    runner = runner_of(await log_of([*sent, NewRecord(None, b"hello")]), model)
+    await asyncio.wait_for(runner.reach(2), DEADLINE_SECONDS)
+    assert model.committed.position == 2
+
+
+async def test_another_generation_takes_over_once_it_is_as_far_and_nobody_sees_an_older_state(model: Model) -> None:
+    ledger = written(*(created(n) for n in range(6)))
+    log, built = await log_of(records(ledger.entries)), MemoryReadModel[tuple[int, ...]]()
+    runner = runner_of(log, model)
+    await runner_of(log, built).reach(2)
+    async with running(runner) as task:
+        assert await runner.wait_for(6, timeout_seconds=DEADLINE_SECONDS)
+        built.rows[key_id(9)] = Versioned(1, (0,))
+        model.built = built
+        while key_id(9) not in model.rows:
+            assert model.committed.position == 6
+            await asyncio.wait({task}, timeout=0.01)
+            assert not task.done()
+        ledger.add(created(7))
+        await log.append(LEDGER.name, 0, records(ledger.entries[6:]))
+        assert await runner.wait_for(7, timeout_seconds=DEADLINE_SECONDS)
+    assert model.rows.keys() == {key_id(n) for n in (0, 1, 2, 3, 4, 5, 7, 9)}
+    assert model.committed.position == 7
+
+
+async def test_a_generation_that_is_further_on_waits_until_the_serving_one_is_there_too(model: Model) -> None:
+    ledger = written(*(created(n) for n in range(6)))
+    log, all_of_it = await log_of(records(ledger.entries[:3])), await log_of(records(ledger.entries))
+    built = MemoryReadModel[tuple[int, ...]]()
+    await runner_of(all_of_it, built).reach(6)
+    model.built = built
+    runner = runner_of(log, model)
+    async with running(runner) as task:
+        assert await runner.wait_for(3, timeout_seconds=DEADLINE_SECONDS)
+        assert model.built is not None
+        await log.append(LEDGER.name, 0, records(ledger.entries[3:]))
+        while model.built is not None:
+            await asyncio.wait({task}, timeout=0.01)
+            assert not task.done()
+    assert runner.position == 6

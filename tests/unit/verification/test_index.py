@@ -12,7 +12,8 @@ import pytest
 
 from keyledger.projections.port import Checkpoint, ReadModel, ReadModelUnavailable, Versioned
 from keyledger.testing.read_model_suite import Open, ReadModelSuite, at, commit, key, load
-from keyledger.verification.index import IndexFull, IndexInUse, LmdbIndex, open_index
+from keyledger.verification.index import IndexFull, LmdbIndex, open_index
+from keyledger.verification.index_files import IndexInUse
 from keyledger.verification.records import KeyRecord, OwnerRecord, Record, SecretRecord
 from tests.full_disk import no_room_beyond
 

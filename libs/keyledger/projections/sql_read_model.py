@@ -1,0 +1,301 @@
+"""A read model in a SQL database, in generations: each has a table of rows, a checkpoint and marks of its own."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, MetaData, Table, collate, inspect, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.schema import CreateSchema
+
+from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, ReadModelUnavailable, Row, Versioned
+from keyledger.projections.sql import reading, unavailable_if_passing, writing
+from keyledger.projections.sql_checkpoints import CheckpointRow, Held, State, generations_table, held
+from keyledger.projections.sql_parked import ParkedRows, parked_table
+
+_METADATA: Final = MetaData()
+_GENERATIONS: Final = generations_table(_METADATA)
+_PARKED: Final = parked_table(_METADATA)
+_LINES_AT_ONCE: Final = 1_000
+
+
+RowsOf = TypeVar("RowsOf", bound="RowTable[Any]")
+
+
+class NewerGeneration(Exception):
+    """The database serves a generation of this read model that is newer than this program: it must not be replaced."""
+
+    def __init__(self, name: str, *, ours: int, found: int) -> None:
+        super().__init__(f"{name} is at generation {found}, this program knows {ours}: start the newer program")
+
+
+class RowTable(Protocol[Row]):
+    """The rows of one generation; the first primary key column of ``table`` is the stream."""
+
+    @property
+    def table(self) -> Table:
+        """The table itself."""
+        ...
+
+    async def load(self, connection: AsyncConnection, streams: Collection[str]) -> dict[str, Versioned[Row]]:
+        """Return the rows that exist."""
+        ...
+
+    async def save(self, connection: AsyncConnection, changed: Mapping[str, Versioned[Row]]) -> None:
+        """Put these rows in the place of what is there."""
+        ...
+
+
+class SqlGeneration(Generic[Row, RowsOf]):
+    """One generation, as the runner's read model."""
+
+    def __init__(self, engine: AsyncEngine, name: str, generation: Generation, rows: RowsOf) -> None:
+        self.engine, self.generation, self.rows = engine, generation, rows
+        self.checkpoint_row = CheckpointRow(_GENERATIONS, name=name, generation=generation)
+        self.parked_rows = ParkedRows(_PARKED, name=name, generation=generation)
+
+    async def checkpoint(self) -> Checkpoint:
+        async with reading(self.engine) as connection:
+            return await self.checkpoint_row.read(connection)
+
+    async def parked(self) -> dict[str, Parked]:
+        async with reading(self.engine) as connection:
+            return await self.parked_rows.read(connection)
+
+    async def request_retry(self, streams: Collection[str]) -> None:
+        async with writing(self.engine) as connection:
+            await self.parked_rows.request_retry(connection, streams)
+
+    async def take_retry_requests(self) -> frozenset[str]:
+        async with writing(self.engine) as connection:
+            return await self.parked_rows.take_retry_requests(connection)
+
+    async def successor(self) -> ReadModel[Row] | None:
+        return None
+
+    async def switch(self, successor: ReadModel[Row]) -> None:
+        raise NotImplementedError(f"one generation is not switched to {successor}: its read model is")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["SqlRows[Row]"]:
+        async with writing(self.engine) as connection:
+            yield SqlRows(connection, self)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[tuple[Checkpoint, AsyncIterator[tuple[Any, ...]]]]:
+        """Give the checkpoint and the rows of one moment, ordered by stream (the first of each), while others write."""
+        with unavailable_if_passing():
+            async with self.engine.connect() as connection:
+                if connection.dialect.name == "postgresql":
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
+                yield await self.checkpoint_row.read(connection), self._lines(connection)
+
+    async def _lines(self, connection: AsyncConnection) -> AsyncIterator[tuple[Any, ...]]:
+        stream = self.rows.table.primary_key.columns[0]
+        in_bytes = collate(stream, "C" if connection.dialect.name == "postgresql" else "BINARY")
+        found = await connection.stream(
+            select(self.rows.table).order_by(in_bytes), execution_options={"yield_per": _LINES_AT_ONCE}
+        )
+        async for row in found:
+            yield tuple(row)
+
+
+class SqlRows(Generic[Row]):
+    """One open transaction (``Rows[Row]``)."""
+
+    def __init__(self, connection: AsyncConnection, of: SqlGeneration[Row, Any]) -> None:
+        self._connection, self._of = connection, of
+
+    async def load(self, streams: Collection[str]) -> dict[str, Versioned[Row]]:
+        return await self._of.rows.load(self._connection, streams) if streams else {}
+
+    async def save(self, changed: Mapping[str, Versioned[Row]]) -> None:
+        if changed:
+            await self._of.rows.save(self._connection, changed)
+
+    async def park(self, parked: Collection[Parked]) -> None:
+        await self._of.parked_rows.put(self._connection, parked)
+
+    async def release(self, streams: Collection[str]) -> None:
+        await self._of.parked_rows.remove(self._connection, streams)
+
+    async def move_checkpoint(self, *, expected: Checkpoint, new: Checkpoint) -> None:
+        await self._of.checkpoint_row.move(self._connection, expected=expected, new=new)
+
+
+class SqlReadModel(Generic[Row, RowsOf]):
+    """A read model and its generations (``ReadModel[Row]``); ``prepare`` it first. ``number``: the program's own.
+
+    ``rows`` makes the table of a generation, whose name must begin with ``prefix``.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, *, name: str, number: int, prefix: str, rows: Callable[[Generation], RowsOf]
+    ) -> None:
+        self.name, self.number = name, number
+        self.engine, self._prefix, self._rows = engine, prefix, rows
+        self._current: SqlGeneration[Row, RowsOf] | None = None
+        self._left_over = False
+
+    @property
+    def current(self) -> SqlGeneration[Row, RowsOf]:
+        """The generation that is read, and written. Raises ReadModelUnavailable before ``prepare`` has chosen it."""
+        if self._current is None:
+            raise ReadModelUnavailable(f"{self.name} waits for its database")
+        return self._current
+
+    async def prepare(self) -> None:
+        """Make schema and tables where they are missing, and choose the generation of this program.
+
+        Where another one serves, of an older program, this one's is built beside it.
+
+        Raises:
+            ReadModelUnavailable
+            NewerGeneration: what serves is newer than this program.
+        """
+        async with writing(self.engine) as connection:
+            await self._make_tables(connection)
+            found = await held(connection, _GENERATIONS, self.name)
+            serving = _serving(found)
+            if serving is not None and serving.generation.number > self.number:
+                raise NewerGeneration(self.name, ours=self.number, found=serving.generation.number)
+            own = [one.generation for one in found if one.generation.number == self.number]
+            if serving is not None and serving.generation in own:
+                self._current = self._open(serving.generation)
+            elif own:
+                self._current = self._open(own[-1])
+            else:
+                state: State = "building" if serving else "serving"
+                self._current = await self._make(connection, Generation(self.number), state)
+            await self._drop_left_over(connection)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+    async def checkpoint(self) -> Checkpoint:
+        return await self.current.checkpoint()
+
+    async def parked(self) -> dict[str, Parked]:
+        return await self.current.parked()
+
+    async def request_retry(self, streams: Collection[str]) -> None:
+        await self.current.request_retry(streams)
+
+    async def take_retry_requests(self) -> frozenset[str]:
+        return await self.current.take_retry_requests()
+
+    def transaction(self) -> Any:
+        return self.current.transaction()
+
+    async def successor(self) -> SqlGeneration[Row, RowsOf] | None:
+        async with reading(self.engine) as connection:
+            found = {one.generation: one for one in await held(connection, _GENERATIONS, self.name)}
+        mine, serving = found.get(self.current.generation), _serving(found.values())
+        if mine is None or serving is None:
+            return None  # the next batch is refused
+        if mine is not serving:
+            if mine.checkpoint.position >= serving.checkpoint.position:
+                await self._switch(serving.generation, self.current)
+            return None
+        if self._left_over:
+            # Not at the switch: a question that was begun before it may still be read.
+            async with writing(self.engine) as connection:
+                await self._drop_left_over(connection)
+        offered = [one.generation for one in found.values() if one.state == "offered"]
+        return self._open(offered[-1]) if offered and offered[-1].number == self.number else None
+
+    async def switch(self, successor: ReadModel[Row]) -> None:
+        if not isinstance(successor, SqlGeneration):
+            raise TypeError(f"{successor} is no generation of {self.name}")
+        await self._switch(self.current.generation, successor)
+
+    async def _switch(self, before: Generation, after: SqlGeneration[Row, RowsOf]) -> None:
+        old = self._open(before)
+        async with writing(self.engine) as connection:
+            await after.checkpoint_row.set_state(connection, "serving")
+            await old.checkpoint_row.remove(connection)
+            await old.parked_rows.remove_all(connection)
+        self._current, self._left_over = after, True
+
+    # What a rebuild needs, from whichever process.
+
+    async def generations(self) -> list[Held]:
+        """Return the generations that there are, the oldest first; none where nothing was made yet."""
+        async with reading(self.engine) as connection:
+            if not await connection.run_sync(_has_generations, self._schema):
+                return []
+            return await held(connection, _GENERATIONS, self.name)
+
+    def opened(self, generation: Generation) -> SqlGeneration[Row, RowsOf]:
+        """Return one of ``generations``."""
+        return self._open(generation)
+
+    async def begin(self) -> SqlGeneration[Row, RowsOf]:
+        """Return the generation that is being built, to go on with it; else a new one, made now."""
+        async with writing(self.engine) as connection:
+            found = await held(connection, _GENERATIONS, self.name)
+            own = [one for one in found if one.generation.number == self.number]
+            building = [one for one in own if one.state != "serving"]
+            if building:
+                made = self._open(building[-1].generation)
+                await made.checkpoint_row.set_state(connection, "building")
+                return made
+            build = own[-1].generation.build + 1 if own else 0
+            return await self._make(connection, Generation(self.number, build), "building")
+
+    async def offer(self, built: SqlGeneration[Row, RowsOf]) -> None:
+        """Let it take the serving one's place, as soon as whoever serves that looks."""
+        async with writing(self.engine) as connection:
+            await built.checkpoint_row.set_state(connection, "offered")
+
+    async def discard(self, built: SqlGeneration[Row, RowsOf]) -> None:
+        """Delete a generation that is not to serve."""
+        async with writing(self.engine) as connection:
+            await built.checkpoint_row.remove(connection)
+            await built.parked_rows.remove_all(connection)
+            await self._drop_left_over(connection)
+
+    @property
+    def _schema(self) -> str | None:
+        schema: str | None = (self.engine.get_execution_options().get("schema_translate_map") or {}).get(None)
+        return schema
+
+    def _open(self, generation: Generation) -> SqlGeneration[Row, RowsOf]:
+        return SqlGeneration(self.engine, self.name, generation, self._rows(generation))
+
+    async def _make(
+        self, connection: AsyncConnection, generation: Generation, state: State
+    ) -> SqlGeneration[Row, RowsOf]:
+        made = self._open(generation)
+        await made.checkpoint_row.make(connection, state)
+        await connection.run_sync(made.rows.table.create, checkfirst=True)
+        return made
+
+    async def _make_tables(self, connection: AsyncConnection) -> None:
+        if self._schema is not None:
+            # One process at a time: IF NOT EXISTS does not keep two from both trying, and one from failing.
+            await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": self._schema})
+            await connection.execute(CreateSchema(self._schema, if_not_exists=True))
+        await connection.run_sync(_METADATA.create_all, checkfirst=True)
+
+    async def _drop_left_over(self, connection: AsyncConnection) -> None:
+        found = await held(connection, _GENERATIONS, self.name)
+        kept = {self._rows(one.generation).table.name for one in found}
+        tables = await connection.run_sync(_tables, self._schema)
+        for name in tables:
+            if name.startswith(self._prefix) and name not in kept:
+                await connection.run_sync(Table(name, MetaData()).drop)
+        self._left_over = False
+
+
+def _serving(found: Collection[Held]) -> Held | None:
+    return next((one for one in found if one.state == "serving"), None)
+
+
+def _tables(connection: Connection, schema: str | None) -> list[str]:
+    return inspect(connection).get_table_names(schema)
+
+
+def _has_generations(connection: Connection, schema: str | None) -> bool:
+    return inspect(connection).has_table(_GENERATIONS.name, schema=schema)
