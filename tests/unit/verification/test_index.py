@@ -93,14 +93,6 @@ def _free(crashed: LmdbIndex) -> None:
     os.close(crashed._lock)  # noqa: SLF001
 
 
-async def test_each_generation_has_an_index_of_its_own(tmp_path: Path) -> None:
-    old, new = opened(tmp_path, generation=1), opened(tmp_path, generation=2)
-    await commit(old, {}, expected=Checkpoint(), new=at(1))
-    assert await new.checkpoint() == Checkpoint()
-    old.close()
-    new.close()
-
-
 def test_an_index_has_one_writer(tmp_path: Path) -> None:
     index = opened(tmp_path)
     with pytest.raises(IndexInUse, match="folder of its own"):
