@@ -42,8 +42,9 @@ bench: $(INSTALLED) servers ## Measure, against a ceiling in the same run
 faults: $(INSTALLED) servers ## Break everything under load, again and again, and look what holds (within an hour)
 	$(BIN)/python -m tests.faults
 
-schemas: $(INSTALLED) ## Write schemas/ from the code, and say what breaks the released contracts
+schemas: $(INSTALLED) ## Write schemas/ and the containers' gateway from the code, and say what breaks the released contracts
 	$(BIN)/python -m keyledger_standalone.schemas schemas
+	$(BIN)/python -m infra.containers.gateway
 	$(BIN)/python -m infra.contracts check
 
 release-schemas: $(INSTALLED) ## Make the contracts of today the released ones, where they only add

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from infra.local.cluster import PUBLIC_PORT, SERVICES
+from infra.local.cluster import PUBLIC_PORT
 from infra.local.gateway import Surroundings, render_gateway
 from infra.local.templates import INFRA
 from keyledger.contracts.routes import ROUTES
@@ -15,7 +15,7 @@ CONFIGURATION: Final = INFRA / "nginx" / "compose.conf"
 def compose_gateway() -> str:
     """Return the configuration: each service is a host of its own name, logs go to where Docker collects them."""
     # Each container has a network of its own, so that all can listen at the same port.
-    ports = dict.fromkeys((name for name in SERVICES if name in {route.service for route in ROUTES}), PUBLIC_PORT)
+    ports: dict[str, int] = {route.service: PUBLIC_PORT for route in ROUTES}
     surroundings = Surroundings(
         listen="0.0.0.0",  # noqa: S104 - within its container
         host_of=lambda name: name,
