@@ -18,6 +18,7 @@ from tests.providers.run import TestRun, reachable_folder
 from tests.providers.shared import SharedServers
 
 SHOWN_VIOLATIONS: Final = 10
+SHOWN_STEPS: Final = 30
 HEADINGS: Final = ("campaign", "runs", "faults", "writes ok", "refused", "unknown", "violations", "seconds")
 
 
@@ -79,7 +80,8 @@ def _run(campaign: Campaign, seed: int, servers: SharedServers, number: str) -> 
         f"{outcome.unknown} unknown, {len(outcome.violations)} violations, {time.monotonic() - began:.1f} s"
     )
     if outcome.violations:
-        say(f"  the plan: {'; '.join(stage.said)}")
+        more = "" if len(stage.said) <= SHOWN_STEPS else f" ... {len(stage.said)} steps"
+        say(f"  the plan: {'; '.join(stage.said[:SHOWN_STEPS])}{more}")
         for violation in outcome.violations[:SHOWN_VIOLATIONS]:
             say(f"  VIOLATION: {violation}")
         say(f"  again: python -m tests.faults {campaign.name} --seed {seed} --runs 1")

@@ -17,6 +17,8 @@ PAUSE_SECONDS = 0.01
 """Between a refusal and the next attempt: a server that is away must not be all that the machine works on."""
 MOST_KEYS = 8
 """Of one writer that live at the same time."""
+WITHOUT_KEY = 0.3
+"""How many writes have no idempotency key. If unknown they stay so: once or never."""
 RESOLVE_SECONDS = 120.0
 
 State = Literal["ok", "failed", "unknown"]
@@ -35,8 +37,11 @@ class Write:
     method: str
     path: str
     json: Any
-    idempotency_key: str
+    idempotency_key: str | None
     sent_at: float
+    if_match: str | None = None
+    origin: str | None = None
+    by: str | None = field(default=None, repr=False)
     state: State = "unknown"
     doubted: bool = False
     status: int | None = None
@@ -82,32 +87,48 @@ class ClientLedger:
         """Return how many writes are in this state."""
         return sum(write.state == state for write in self.writes)
 
-    async def send(self, method: str, path: str, json: Any = None) -> Write:
-        """Send a write once, with an idempotency key of its own."""
+    async def send(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        idempotency_key: str | None = "",
+        if_match: str | None = None,
+        origin: str | None = None,
+        by: str | None = None,
+    ) -> Write:
+        """Send a write once. ``origin`` and ``by``: the server and the sender, where they are others than usual.
+
+        ``idempotency_key``: one of its own if empty, none at all if None.
+        """
         mark = uuid.uuid4().hex
-        write = Write(mark, method, path, json, f"idem-{mark}", time.monotonic())
+        write = Write(
+            mark, method, path, json, f"idem-{mark}" if idempotency_key == "" else idempotency_key, time.monotonic()
+        )
+        write.if_match, write.origin, write.by = if_match, origin, by
         self.writes.append(write)
         await self._send(write)
         return write
 
     async def resolve(self, *, seconds: float = RESOLVE_SECONDS) -> None:
-        """Send every unknown write again, with its idempotency key, until each is known."""
+        """Send every unknown write that has an idempotency key again, until each is known."""
         async with asyncio.timeout(seconds):
             for write in self.writes:
-                while write.state == "unknown":
+                while write.state == "unknown" and write.idempotency_key is not None:
                     await self._send(write)
                     await asyncio.sleep(PAUSE_SECONDS)
 
     async def _send(self, write: Write) -> None:
         headers = {
-            "Authorization": f"Bearer {self.by}",
-            "Idempotency-Key": write.idempotency_key,
+            "Authorization": f"Bearer {write.by or self.by}",
             REQUEST_ID_HEADER: write.mark,
+            **({} if write.idempotency_key is None else {"Idempotency-Key": write.idempotency_key}),
+            **({} if write.if_match is None else {"If-Match": write.if_match}),
         }
+        url = (write.origin or self._origin()) + write.path
         try:
-            answer = await self._client.request(
-                write.method, self._origin() + write.path, json=write.json, headers=headers
-            )
+            answer = await self._client.request(write.method, url, json=write.json, headers=headers)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
             write.state = "unknown" if write.doubted else "failed"  # this time it was not even sent
         except httpx2.TransportError:
@@ -146,29 +167,35 @@ async def _step(clients: ClientLedger, chance: random.Random, mine: list[HeldKey
     if len(mine) < 2 or (turn < 0.4 and len(mine) < MOST_KEYS):
         return await _create(clients, chance, mine)
     key = chance.choice(mine)
-    path = f"/v1/api-keys/{key.id}"
+    path, idempotency_key = f"/v1/api-keys/{key.id}", _idempotency_key(chance)
     if turn < 0.6:
-        write = await clients.send("PATCH", path, {"name": f"renamed {chance.getrandbits(32):08x}"})
+        name = f"renamed {chance.getrandbits(32):08x}"
+        write = await clients.send("PATCH", path, {"name": name}, idempotency_key=idempotency_key)
     elif turn < 0.8:
-        write = await clients.send("POST", f"{path}/rotate")
+        write = await clients.send("POST", f"{path}/rotate", idempotency_key=idempotency_key)
         if write.state == "ok":
             key.old_tokens.append(key.token)
             key.token = write.answer["key"]
     else:
-        write = await clients.send("DELETE", path)
+        write = await clients.send("DELETE", path, idempotency_key=idempotency_key)
         key.revoked = write.state == "ok"
     key.doubtful = write.state == "unknown"
     return write
 
 
 async def _create(clients: ClientLedger, chance: random.Random, mine: list[HeldKey]) -> Write:
-    name = f"made {chance.getrandbits(32):08x}"
-    write = await clients.send("POST", "/v1/api-keys", {"name": name, "role": "developer"})
+    body = {"name": f"made {chance.getrandbits(32):08x}", "role": "developer"}
+    write = await clients.send("POST", "/v1/api-keys", body, idempotency_key=_idempotency_key(chance))
     if write.state == "ok":
         key = HeldKey(write.answer["id"], write.answer["key"])
         mine.append(key)
         clients.keys.append(key)
     return write
+
+
+def _idempotency_key(chance: random.Random) -> str | None:
+    """Return that a write has an idempotency key, or none: a commit is found again by other means then."""
+    return None if chance.random() < WITHOUT_KEY else ""
 
 
 def _take_down(write: Write, answer: httpx2.Response) -> None:

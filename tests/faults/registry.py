@@ -3,6 +3,10 @@
 from typing import Final
 
 from tests.faults.campaign import Campaign
-from tests.faults.campaigns import killed_commands
+from tests.faults.campaigns import killed_commands, racing_writers, uncertain_commit
 
-CAMPAIGNS: Final[tuple[Campaign, ...]] = (*killed_commands.CAMPAIGNS,)
+CAMPAIGNS: Final[tuple[Campaign, ...]] = (
+    *killed_commands.CAMPAIGNS,
+    *uncertain_commit.CAMPAIGNS,
+    *racing_writers.CAMPAIGNS,
+)

@@ -35,24 +35,37 @@ async def ledger_violations(ledger: Ledger, writes: Sequence[Write], peppers: Pe
     found = _appends(row.header for row in await rows_of(ledger))
     violations: list[str] = []
     answered: list[tuple[Write, int]] = []
-    for write in writes:
-        places = found.pop(write.mark, {})
+    for twins in _by_idempotency_key(writes):
+        places = {place for write in twins for place in found.get(write.mark, {}).values()}
         if len(places) > 1:
-            violations.append(f"{_named(write)} was carried out {len(places)} times, at {sorted(places.values())}")
-        elif write.state == "failed" and places:
-            violations.append(f"{_named(write)} was refused ({write.status} {write.code}) and carried out all the same")
-        elif write.state == "ok":
-            assert write.token is not None, "each answered write has a position"
-            place, told = next(iter(places.values()), None), positions.read(write.token)
-            if place != told:
-                violations.append(f"{_named(write)} was answered position {told} and stands at {place}")
-            answered.append((write, told))
+            violations.append(f"{_named(twins[0])} was carried out {len(places)} times, at {sorted(places)}")
+            continue
+        for write in twins:
+            if write.state == "failed" and found.get(write.mark):
+                violations.append(f"{_named(write)} was refused ({write.status} {write.code}) and carried out")
+            elif write.state == "ok":
+                assert write.token is not None, "each answered write has a position"
+                told = positions.read(write.token)
+                if {told} != places:
+                    violations.append(f"{_named(write)} was answered position {told} and stands at {places}")
+                if not write.replayed:
+                    answered.append((write, told))
+    for write in writes:
+        found.pop(write.mark, None)
     violations += [f"nobody sent what request {mark} wrote" for mark in found if not mark.startswith(OTHERS)]
     return violations + out_of_order(answered)
 
 
 OTHERS = ("bootstrap", "other-")
 """Request ids of what no client of the run sent: the first start, and what a campaign writes itself."""
+
+
+def _by_idempotency_key(writes: Iterable[Write]) -> list[list[Write]]:
+    """Return the writes, those together that must be carried out once together."""
+    groups: dict[str, list[Write]] = defaultdict(list)
+    for write in writes:
+        groups[write.idempotency_key or write.mark].append(write)
+    return list(groups.values())
 
 
 def out_of_order(answered: Iterable[tuple[Write, int]]) -> list[str]:
