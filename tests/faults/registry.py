@@ -3,10 +3,11 @@
 from typing import Final
 
 from tests.faults.campaign import Campaign
-from tests.faults.campaigns import killed_commands, racing_writers, uncertain_commit
+from tests.faults.campaigns import killed_commands, killed_postgres, racing_writers, uncertain_commit
 
 CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *killed_commands.CAMPAIGNS,
     *uncertain_commit.CAMPAIGNS,
     *racing_writers.CAMPAIGNS,
+    *killed_postgres.CAMPAIGNS,
 )

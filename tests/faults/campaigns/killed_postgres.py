@@ -1,0 +1,62 @@
+"""Postgres is killed under load, whole or in one of its processes; the command service lives on."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Final
+
+from tests.faults.campaign import Campaign, Outcome, Stage
+from tests.faults.clients import ClientLedger, live
+from tests.faults.judging import judge_ledger
+from tests.faults.postgres import OwnPostgres, own_postgres
+from tests.faults.processes import Served, world_in
+
+WRITERS: Final = 4
+DEADLINE_SECONDS: Final = 120.0
+
+
+async def _killed_again_and_again(stage: Stage) -> Outcome:
+    async with AsyncExitStack() as stack:
+        postgres = await stack.enter_async_context(own_postgres(stage.folder / "postgres"))
+        world = await stack.enter_async_context(world_in(stage.folder, database_url=postgres.url))
+        service = await world.started("commands")
+        clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
+        breaking = asyncio.create_task(_break(stage, postgres, clients, service))
+        await live(clients, stage.random, breaking.done, writers=WRITERS)
+        await breaking
+        return await judge_ledger(world, clients, faults=stage.rounds)
+
+
+async def _break(stage: Stage, postgres: OwnPostgres, clients: ClientLedger, service: Served) -> None:
+    """Kill it each time that some writes were answered since the last time; at the end let it answer some."""
+    for _ in range(stage.rounds):
+        await _until_answered(clients, stage.random.randint(1, 30), service)
+        if stage.random.random() < 0.5:
+            stage.say("all of it")
+            await postgres.kill()
+            await postgres.start()
+        else:
+            stage.say("one of its processes")
+            postgres.crash(stage.random.choice(postgres.children))
+    await _until_answered(clients, 10, service)
+
+
+async def _until_answered(clients: ClientLedger, number: int, service: Served) -> None:
+    enough = clients.count("ok") + number
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while clients.count("ok") < enough:
+            assert service.runs, service.last_words()
+            await asyncio.sleep(0.005)
+
+
+CAMPAIGNS: Final = (
+    Campaign(
+        name="postgres-killed",
+        breaks="Postgres is killed, whole or in one process",
+        run=_killed_again_and_again,
+        runs=10,
+        rounds=10,
+        budget_minutes=6,
+        short_rounds=2,
+        needs=frozenset({"postgres"}),
+    ),
+)

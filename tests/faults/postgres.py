@@ -1,0 +1,95 @@
+"""A Postgres of a run's own, that is killed and comes back."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from infra.local import PostgresServer, ServerFailed, start_postgres
+from infra.local.ports import free_port
+
+START_ATTEMPTS = 5
+ENDED_SECONDS = 60.0
+
+
+class OwnPostgres:
+    """One server with its data in ``folder``, at the same port over all its lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self._server: PostgresServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers, whenever it does."""
+        return self._running.url
+
+    async def start(self) -> None:
+        """Begin a life; what the last one left is recovered."""
+        for attempt in range(START_ATTEMPTS):
+            try:
+                self._server = await asyncio.to_thread(start_postgres, self._folder, self._port, trust=True)
+            except ServerFailed:
+                # A killed server's children notice its end one by one, and until then its memory is in use.
+                if attempt == START_ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    async def kill(self) -> None:
+        """SIGKILL to the whole server at once, as a machine that goes down does but for the files' last writes."""
+        server = self._running
+        children = _children(server.pid)
+        os.kill(server.pid, signal.SIGKILL)
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        async with asyncio.timeout(ENDED_SECONDS):
+            while server.process.is_running():  # noqa: ASYNC110 - and collects it: a zombie keeps the data folder locked
+                await asyncio.sleep(0.005)
+
+    def crash(self, pid: int) -> None:
+        """SIGKILL to one of its processes: it ends all the others, and recovers by itself."""
+        assert pid in _children(self._running.pid), "only what this server started"
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """End it for good."""
+        if self._server is not None:
+            await asyncio.to_thread(self._server.process.stop, grace_seconds=5)
+
+    @property
+    def children(self) -> list[int]:
+        """Its processes but the first."""
+        return _children(self._running.pid)
+
+    @property
+    def _running(self) -> PostgresServer:
+        assert self._server is not None, "it was not started"
+        return self._server
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes whose parent this one is."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(entry.name))
+    return found
+
+
+@asynccontextmanager
+async def own_postgres(folder: Path) -> AsyncIterator[OwnPostgres]:
+    """Give a running server, and end it afterwards."""
+    server = OwnPostgres(folder)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
