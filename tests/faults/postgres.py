@@ -42,14 +42,16 @@ class OwnPostgres:
     async def kill(self) -> None:
         """SIGKILL to the whole server at once, as a machine that goes down does but for the files' last writes."""
         server = self._running
+        os.kill(server.pid, signal.SIGSTOP)  # else it may start another process between our look and its end
         children = _children(server.pid)
         os.kill(server.pid, signal.SIGKILL)
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         async with asyncio.timeout(ENDED_SECONDS):
-            while server.process.is_running():  # noqa: ASYNC110 - and collects it: a zombie keeps the data folder locked
+            while server.process.is_running():  # noqa: ASYNC110 - nothing tells of its end
                 await asyncio.sleep(0.005)
+        server.process.is_running()  # collects it, whenever it ended: a zombie keeps the data folder locked
 
     def crash(self, pid: int) -> None:
         """SIGKILL to one of its processes: it ends all the others, and recovers by itself."""

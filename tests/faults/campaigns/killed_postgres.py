@@ -30,13 +30,13 @@ async def _break(stage: Stage, postgres: OwnPostgres, clients: ClientLedger, ser
     """Kill it each time that some writes were answered since the last time; at the end let it answer some."""
     for _ in range(stage.rounds):
         await _until_answered(clients, stage.random.randint(1, 30), service)
-        if stage.random.random() < 0.5:
-            stage.say("all of it")
+        whole, children = stage.random.random() < 0.5, postgres.children
+        stage.say("all of it" if whole else "one of its processes")
+        if whole or not children:  # it has none while it still recovers from the last time
             await postgres.kill()
             await postgres.start()
         else:
-            stage.say("one of its processes")
-            postgres.crash(stage.random.choice(postgres.children))
+            postgres.crash(stage.random.choice(children))
     await _until_answered(clients, 10, service)
 
 
