@@ -14,6 +14,7 @@ from typing import Final
 
 from tests.faults.campaign import Campaign, Outcome, Stage, run_once
 from tests.faults.registry import CAMPAIGNS
+from tests.faults.small_disk import may_mount
 from tests.providers.run import TestRun, reachable_folder
 from tests.providers.shared import SharedServers
 
@@ -33,6 +34,9 @@ def main() -> int:
     chosen = [named[name] for name in arguments.campaign] or list(CAMPAIGNS)
     seed = random.randrange(1_000_000) if arguments.seed is None else arguments.seed
     say(f"seed {seed}: the same campaigns with --seed {seed} follow the same plans")
+    if not may_mount():
+        chosen = [campaign for campaign in chosen if "mount" not in campaign.needs]
+        say("left out: campaigns that need a small file system of their own, which this user may not make")
     run = TestRun.begin()
     try:
         rows = [

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-Server = Literal["postgres", "kafka"]
+Need = Literal["postgres", "kafka", "mount"]
+"""A server, or the right to make file systems."""
 
 
 class Servers(Protocol):
@@ -75,7 +76,7 @@ class Campaign:
     rounds: int
     budget_minutes: float
     short_rounds: int = 1
-    needs: frozenset[Server] = frozenset()
+    needs: frozenset[Need] = frozenset()
 
 
 async def run_once(campaign: Campaign, stage: Stage) -> Outcome:

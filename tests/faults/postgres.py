@@ -65,6 +65,11 @@ class OwnPostgres:
             await asyncio.to_thread(self._server.process.stop, grace_seconds=5)
 
     @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._running.process.is_running()
+
+    @property
     def children(self) -> list[int]:
         """Its processes but the first."""
         return _children(self._running.pid)

@@ -1,10 +1,39 @@
 """Log lines: one event a line, for people or as JSON, on standard error."""
 
+import io
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import structlog
+
+
+class LogStream(io.TextIOBase):
+    """A stream for log lines that never raises: a full disk, or a reader that is gone, must not end who still serves.
+
+    When lines can be written again, a line says that some may be missing.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._failed = False
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._failed = True
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+            if self._failed:
+                self._stream.write("log lines may be missing here: they could not be written\n")
+                self._stream.flush()
+                self._failed = False
+        except OSError:
+            self._failed = True
 
 
 def configure_logging(level: Literal["debug", "info", "warning", "error"], form: Literal["console", "json"]) -> None:
@@ -20,14 +49,15 @@ def configure_logging(level: Literal["debug", "info", "warning", "error"], form:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    stream = cast("TextIO", LogStream(sys.stderr))
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     # Libraries speak from warning on: at info aiokafka and uvicorn tell of every connection.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
