@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [appends|creates|verifying|relaying|revocations]``: measure, and print a table."""
+"""``python -m tests.benchmarks [appends|creates|verifying|relaying|rebuilding|revocations]``: measure, and print a table."""
 
 import asyncio
 import sys
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import appends, creates, relaying, revocations, verifying
+from tests.benchmarks import appends, creates, rebuilding, relaying, revocations, verifying
 from tests.benchmarks.report import Row, table
 
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
@@ -14,6 +14,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "creates": creates.measure,
     "verifying": verifying.measure,
     "relaying": relaying.measure,
+    "rebuilding": rebuilding.measure,
     "revocations": revocations.measure,
 }
 

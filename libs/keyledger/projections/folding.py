@@ -13,7 +13,7 @@ from keyledger.contracts.registry import UndecodableEvent, decode
 from keyledger.projections.port import Parked, Projection, Row, Versioned
 
 
-class Step(Struct, frozen=True):
+class Step(Struct, frozen=True, gc=False):
     """One row that comes next: where it stands, and what it says (None: nothing to this projection).
 
     ``undecodable`` says why it cannot be told what it says.

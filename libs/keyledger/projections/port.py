@@ -20,7 +20,7 @@ class Checkpoint(Struct, frozen=True):
     next_offset: int = 0
 
 
-class Versioned(Struct, Generic[Row], frozen=True):
+class Versioned(Struct, Generic[Row], frozen=True, gc=False):
     """A row and the version of its stream that it reflects. ``row`` None: a fold made it vanish; the guard stays."""
 
     version: int

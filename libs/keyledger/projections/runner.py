@@ -26,7 +26,9 @@ from keyledger.projections.waiters import MAX_WAITERS, Waiters
 from keyledger.projections.waiting_events import WaitingEvents
 
 PARTITION: Final = 0
-MAX_BATCH: Final = 1_000
+MAX_BATCH: Final = 250
+"""Rows of one transaction. They then stay in the processor's cache from the log to the commit: 1,000 were measured to cost
+half as much again for each row, and they hold up the loop for four times as long."""
 POLL_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0

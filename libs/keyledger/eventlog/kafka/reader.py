@@ -9,6 +9,8 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from keyledger.eventlog.kafka.clients import Cluster
 from keyledger.eventlog.port import LogUnavailable, OffsetOutOfRange, Record
 
+FETCH_BYTES: Final = 4 * 1024 * 1024
+"""The most that one answer holds, and so what a reader keeps in memory: some 4,000 rows of the ledger."""
 SILENCE_SECONDS: Final = 3.0
 """How long a reader that gets nothing trusts its broker: a live one answers every fetch within half a second."""
 
@@ -47,7 +49,11 @@ class KafkaReader:
             topic, partition = self._place
             async with self._cluster.asked(f"connecting to read {topic}/{partition}"):
                 consumer = AIOKafkaConsumer(
-                    **self._cluster.options, enable_auto_commit=False, auto_offset_reset="none", fetch_min_bytes=1
+                    **self._cluster.options,
+                    enable_auto_commit=False,
+                    auto_offset_reset="none",
+                    fetch_min_bytes=1,
+                    max_partition_fetch_bytes=FETCH_BYTES,
                 )
                 consumer.assign([self._place])
                 await self._cluster.start(consumer)
