@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [appends|creates|verifying|relaying|rebuilding|revocations]``: measure, and print a table."""
+"""``python -m tests.benchmarks [SECTION ...]``: measure, and print a table for each section."""
 
 import asyncio
 import sys

@@ -33,18 +33,19 @@ STORE = "a" * 32
 
 def measure(folder: Path) -> list[Row]:
     """Return the rows of both logs."""
+    for fed in ("fed-embedded", "fed-kafka"):
+        (folder / fed).mkdir()
     collect_seldom()  # as every process of ours does
-    rows = asyncio.run(of_log("embedded log", f"sqlite:///{folder / 'log.db'}", folder / "embedded"))
+    rows = asyncio.run(of_log("embedded log", f"sqlite:///{folder / 'log.db'}", folder / "fed-embedded"))
     kafka = start_kafka(folder / "kafka")
     try:
-        return rows + asyncio.run(of_log("Kafka", f"kafka://{kafka.bootstrap}", folder / "kafka-fed"))
+        return rows + asyncio.run(of_log("Kafka", f"kafka://{kafka.bootstrap}", folder / "fed-kafka"))
     finally:
         kafka.stop()
 
 
 async def of_log(name: str, url: str, folder: Path) -> list[Row]:
     """Return the log read alone, the verification index and the directory (in a SQLite file)."""
-    folder.mkdir()
     log = await open_log(url)
     try:
         await log.ensure_topics([LEDGER])

@@ -27,8 +27,8 @@ from keyledger.projections.waiting_events import WaitingEvents
 
 PARTITION: Final = 0
 MAX_BATCH: Final = 250
-"""Rows of one transaction. They then stay in the processor's cache from the log to the commit: 1,000 were measured to cost
-half as much again for each row, and they hold up the loop for four times as long."""
+"""Rows of one transaction. So few stay in the processor's cache from the log to the commit: with 1,000 each row was
+measured to cost half as much again, and the loop is held up for four times as long."""
 POLL_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
