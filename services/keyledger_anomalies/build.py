@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
@@ -97,10 +98,15 @@ def build(
         cursors=Cursors(peppers.derived("keyledger alerts cursors")),
         randomness=process.randomness,
     )
+    projector = AlertProjector(event_log, alerts, clock=process.clock)
+    parked = Gauge(
+        "keyledger_alerts_parked", "Records that hold no alert that is known here.", registry=process.registry
+    )
+    parked.set_function(lambda: len(projector.parked))
     return AnomaliesService(
         app,
         detector=_detector(event_log, engine, publisher, settings=process.settings, clock=process.clock, tally=tally),
-        projector=AlertProjector(event_log, alerts, clock=process.clock),
+        projector=projector,
         publisher=publisher,
         node=node,
         owns_node=owns_node,

@@ -3,7 +3,7 @@
 Droppable: everything in it is filled again from ``keyledger.alerts.v1``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -30,7 +30,9 @@ from sqlalchemy.schema import CreateSchema
 
 from keyledger.contracts.alert import Alert
 from keyledger.eventstore.port import CheckpointMoved
+from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, Versioned
 from keyledger.projections.sql import reading, writing
+from keyledger.projections.sql_read_model import SqlReadModel
 
 METADATA: Final = MetaData()
 
@@ -41,23 +43,10 @@ CURSORS: Final = Table(
     Column("next_offset", BigInteger, nullable=False),
 )
 
-ALERTS: Final = Table(
-    "alerts",
-    METADATA,
-    Column("id", String, primary_key=True),
-    Column("rule", String, nullable=False),
-    Column("severity", String, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("organization_id", String, nullable=True),
-    Column("subject", Text, nullable=False),
-    Column("first_seen", BigInteger, nullable=False),
-    Column("last_seen", BigInteger, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("attempt_ids", Text, nullable=False),
-    Index("alerts_newest_first", "organization_id", "last_seen", "id"),
-)
-
-ALERTS_CURSOR: Final = "alerts/0"
+NAME: Final = "alerts"
+GENERATION: Final = 1
+"""Raise it whenever what is stored of an alert changes: the read model is then built anew."""
+PREFIX: Final = "alerts_"
 
 
 class Place(Struct, frozen=True):
@@ -96,38 +85,50 @@ async def move_cursor(connection: AsyncConnection, name: str, *, expected: int, 
         raise CheckpointMoved(f"cursor {name}: expected next offset {expected}, found {actual}")
 
 
-class AlertStore:
+class AlertsTable:
+    """The alerts of one generation: its table, and how alerts get there and back (``RowTable[Alert]``)."""
+
+    def __init__(self, generation: Generation) -> None:
+        name = f"{PREFIX}{generation.number}_{generation.build}"
+        self.table: Final = Table(
+            name,
+            MetaData(),
+            Column("id", String, primary_key=True),
+            Column("rule", String, nullable=False),
+            Column("severity", String, nullable=False),
+            Column("title", Text, nullable=False),
+            Column("organization_id", String, nullable=True),
+            Column("subject", Text, nullable=False),
+            Column("first_seen", BigInteger, nullable=False),
+            Column("last_seen", BigInteger, nullable=False),
+            Column("count", Integer, nullable=False),
+            Column("attempt_ids", Text, nullable=False),
+            Index(f"{name}_newest_first", "organization_id", "last_seen", "id"),
+        )
+
+    async def load(self, connection: AsyncConnection, streams: Collection[str]) -> dict[str, Versioned[Alert]]:
+        found = await connection.execute(select(self.table).where(self.table.c.id.in_(streams)))
+        return {row["id"]: Versioned(1, _alert(row)) for row in found.mappings()}
+
+    async def save(self, connection: AsyncConnection, changed: Mapping[str, Versioned[Alert]]) -> None:
+        # An alert is equal to the byte however often it is said: what is there stays.
+        rows = [_row(one.row) for one in changed.values() if one.row is not None]
+        await connection.execute(_insert(connection, self.table).on_conflict_do_nothing(), rows)
+
+
+class AlertStore(SqlReadModel[Alert, AlertsTable]):
     """Alerts by id, each stored once however often it is delivered. Every method may raise ReadModelUnavailable."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-
-    async def prepare(self) -> None:
-        """Make the tables that are missing. Raises ReadModelUnavailable."""
-        await create_tables(self._engine, [CURSORS, ALERTS])
+    def __init__(self, engine: AsyncEngine, *, generation: int = GENERATION) -> None:
+        super().__init__(engine, name=NAME, number=generation, prefix=PREFIX, rows=AlertsTable)
 
     async def next_offset(self) -> int:
         """Return the offset of the alerts topic that is read next."""
-        async with reading(self._engine) as connection:
-            return await next_offset(connection, ALERTS_CURSOR)
+        return (await self.checkpoint()).next_offset
 
     async def store(self, alerts: Sequence[Alert], *, expected: int, new: int) -> list[Alert]:
-        """Store what is new and move the offset from ``expected`` to ``new``, in one transaction.
-
-        Returns:
-            The alerts that were not there before, in their order.
-
-        Raises:
-            CheckpointMoved: another process reads for this store; nothing was written.
-        """
-        async with writing(self._engine) as connection:
-            await move_cursor(connection, ALERTS_CURSOR, expected=expected, new=new)
-            fresh = []
-            for alert in alerts:
-                insert = _insert(connection, ALERTS).values(_row(alert)).on_conflict_do_nothing()
-                if (await connection.execute(insert)).rowcount == 1:
-                    fresh.append(alert)
-            return fresh
+        """Do what ``store`` does, in the generation that is read."""
+        return await store(self.current, alerts, expected=expected, new=new)
 
     async def newest(
         self,
@@ -149,9 +150,10 @@ class AlertStore:
             rule: only of this rule.
             since: only those seen at or after this time, in microseconds.
         """
-        table = ALERTS.c
+        alerts = self.current.rows.table
+        table = alerts.c
         own = table.organization_id == organization_id
-        query = select(ALERTS).where(or_(own, table.organization_id.is_(None)) if operator else own)
+        query = select(alerts).where(or_(own, table.organization_id.is_(None)) if operator else own)
         if rule is not None:
             query = query.where(table.rule == rule)
         if since is not None:
@@ -159,9 +161,37 @@ class AlertStore:
         if after is not None:
             earlier = table.last_seen < after.last_seen
             query = query.where(or_(earlier, and_(table.last_seen == after.last_seen, table.id < after.id)))
-        async with reading(self._engine) as connection:
+        async with reading(self.engine) as connection:
             rows = await connection.execute(query.order_by(table.last_seen.desc(), table.id.desc()).limit(limit))
             return [_alert(row) for row in rows.mappings()]
+
+
+async def store(
+    model: ReadModel[Alert], alerts: Sequence[Alert], *, expected: int, new: int, parked: Collection[Parked] = ()
+) -> list[Alert]:
+    """Store what is new and move the offset from ``expected`` to ``new``, in one transaction.
+
+    Returns:
+        The alerts that were not there before, in their order.
+
+    Raises:
+        CheckpointMoved: another process reads for this store; nothing was written.
+        ReadModelUnavailable
+    """
+    async with model.transaction() as rows:
+        await rows.move_checkpoint(expected=at(expected), new=at(new))
+        known = await rows.load([alert.id for alert in alerts])
+        fresh = {alert.id: alert for alert in alerts if alert.id not in known}
+        await rows.release(fresh)
+        await rows.save({alert_id: Versioned(1, alert) for alert_id, alert in fresh.items()})
+        if parked:
+            await rows.park(parked)
+    return list(fresh.values())
+
+
+def at(offset: int) -> Checkpoint:
+    """Return the checkpoint of who reads this offset of the alerts topic next."""
+    return Checkpoint(position=offset, next_offset=offset)
 
 
 def _insert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -60,6 +60,8 @@ class ParkedRows:
 
     async def remove(self, connection: AsyncConnection, streams: Collection[str]) -> None:
         """Forget the marks of these streams."""
+        if not streams:
+            return
         await connection.execute(delete(self._table).where(self._mine & self._table.c.stream.in_(streams)))
 
     async def remove_all(self, connection: AsyncConnection) -> None:

@@ -126,7 +126,8 @@ class SqlRows(Generic[Row]):
 class SqlReadModel(Generic[Row, RowsOf]):
     """A read model and its generations (``ReadModel[Row]``); ``prepare`` it first. ``number``: the program's own.
 
-    ``rows`` makes the table of a generation, whose name must begin with ``prefix``.
+    ``rows`` makes the table of a generation, whose name must begin with ``prefix``. ``before`` is how far the one was
+    that this program's is built beside: up to there, the world outside was told already.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class SqlReadModel(Generic[Row, RowsOf]):
         self.name, self.number = name, number
         self.engine, self._prefix, self._rows = engine, prefix, rows
         self._current: SqlGeneration[Row, RowsOf] | None = None
+        self.before = Checkpoint()
         self._left_over = False
 
     @property
@@ -167,6 +169,8 @@ class SqlReadModel(Generic[Row, RowsOf]):
             else:
                 state: State = "building" if serving else "serving"
                 self._current = await self._make(connection, Generation(self.number), state)
+            if serving is not None and serving.generation != self.current.generation:
+                self.before = serving.checkpoint
             await self._drop_left_over(connection)
 
     async def close(self) -> None:
