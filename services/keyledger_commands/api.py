@@ -9,7 +9,6 @@ from keyledger.web.app import create_app
 from keyledger.web.positions import position_tokens
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.issuing import Issuer
-from keyledger_commands.key_decisions import KeyDecisions
 from keyledger_commands.keys_api import KeysApi
 from keyledger_commands.people_api import PeopleApi
 from keyledger_commands.routing import Routes
@@ -30,10 +29,9 @@ def create_api(
     app = create_app("Keyledger commands", randomness=randomness)
     writes = Writes(ledger, streams, randomness)
     positions = position_tokens(ledger.store_id, peppers)
-    routes = Routes(authentication)
+    routes = Routes(app, authentication)
     issuer = Issuer(peppers, randomness)
     keys = KeysApi(
-        KeyDecisions(streams),
         writes,
         authentication,
         issuer=issuer,
@@ -44,5 +42,4 @@ def create_api(
     people = PeopleApi(ledger, streams, writes, authentication, positions=positions, randomness=randomness)
     keys.add_to(routes)
     people.add_to(routes)
-    app.include_router(routes.router)
     return app

@@ -25,10 +25,8 @@ from keyledger.verification.fingerprint import fingerprint, fingerprint_key
 from keyledger.verification.peppers import Peppers, digest
 from keyledger.verification.source import Network, SourceAddresses
 from keyledger.verification.token import Token, parse
-from keyledger.web.credentials import bearer_token
-from keyledger.web.principal import Principal, insufficient, refused
-from keyledger.web.problems import Problem
-from keyledger_commands.streams import Streams
+from keyledger.web.principal import Principal
+from keyledger_commands.streams import Read, Streams
 
 _DUMMY_PEPPER: Final = bytes(32)
 _DUMMY_DIGEST: Final = bytes(32)
@@ -37,7 +35,7 @@ RecordAttempt = Callable[[AuthAttempt], None]
 """Takes one attempt; returns at once and never raises, whatever becomes of the log."""
 
 
-class _Judgement(Struct, frozen=True, kw_only=True):
+class Judgement(Struct, frozen=True, kw_only=True):
     """What an attempt came to. ``principal`` is there for a good key only."""
 
     code: Code
@@ -48,7 +46,7 @@ class _Judgement(Struct, frozen=True, kw_only=True):
 
 
 class LedgerAuthentication:
-    """Authenticates by three small queries, and records every attempt, refused or not."""
+    """Judges tokens by three small questions, and records attempts, refused or not."""
 
     def __init__(
         self,
@@ -70,46 +68,23 @@ class LedgerAuthentication:
         peer = request.client.host if request.client else None
         return self._sources.of(peer, request.headers.getlist("x-forwarded-for"))
 
-    async def __call__(self, request: Request, permission: str) -> Principal:
-        """Return the caller of a request that needs a permission.
+    async def judge(self, sent: str | None, permission: str) -> Judgement:
+        """Judge a presented token by the ledger as it is now. Raises LedgerUnavailable."""
+        return await self._judge(sent, permission, self._streams.load)
 
-        Raises:
-            Problem: 400 for two credentials; 401 as ``missing-credential`` or ``invalid-credential``, and to the holder
-                of a right secret ``expired`` or ``revoked``; 403 ``insufficient-permission``.
-            LedgerUnavailable
-        """
-        try:
-            sent = bearer_token(request)
-        except Problem:  # two credentials are a mistake like none: neither is tried
-            self._tell(request, permission, _Judgement(code="missing-credential"))
-            raise
-        return await self._admit(request, permission, sent, told=False)
+    async def presume(self, sent: str | None, permission: str) -> Judgement:
+        """Judge a presented token by what was read a moment ago. A refusal means nothing: only the ledger refuses."""
+        return await self._judge(sent, permission, self._streams.recall)
 
-    async def again(self, request: Request, permission: str) -> Principal:
-        """Judge a caller anew who was admitted before: only a refusal is another attempt to be recorded.
-
-        Raises:
-            Problem, LedgerUnavailable: as at the first time.
-        """
-        return await self._admit(request, permission, bearer_token(request), told=True)
-
-    async def _admit(self, request: Request, permission: str, sent: str | None, *, told: bool) -> Principal:
-        judged = _Judgement(code="missing-credential") if sent is None else await self._judge(sent, permission)
-        if not told or judged.principal is None:
-            self._tell(request, permission, judged)
-        if judged.code == "insufficient-permission":
-            raise insufficient(permission)
-        if judged.principal is None:
-            raise refused(judged.code)
-        return judged.principal
-
-    async def _judge(self, sent: str, permission: str) -> _Judgement:
+    async def _judge(self, sent: str | None, permission: str, read: Read) -> Judgement:
+        if sent is None:
+            return Judgement(code="missing-credential")
         # Computed for good keys too.
-        unknown = _Judgement(code="invalid-credential", fingerprint=fingerprint(self._fingerprint_key, sent))
+        unknown = Judgement(code="invalid-credential", fingerprint=fingerprint(self._fingerprint_key, sent))
         token = parse(sent)
         if token is None:
             return unknown
-        stream = (await self._streams.load([token.key_id]))[token.key_id]
+        stream = (await read([token.key_id]))[token.key_id]
         key = stream.key
         now = moment(self._clock.now())
         secret = self._matching_secret(key, token, now)
@@ -117,8 +92,20 @@ class LedgerAuthentication:
         if known is None:
             return unknown
         if secret is None or token.environment != known.environment:
-            return _Judgement(code="invalid-credential", key=known)
-        return await self._judge_holder(key, known, secret, permission, now, version=stream.version)
+            return Judgement(code="invalid-credential", key=known)
+        principal = await _principal(known, stream.version, read)
+        code: Code = "valid"  # or, as the secret is right, its holder may know what is wrong
+        if principal is None:  # its owner or organization is not there: it can do nothing, for whoever holds it
+            code = "invalid-credential"
+        elif isinstance(key, Revoked):
+            code = "revoked"
+        elif known.expires_at is not None and known.expires_at <= now:
+            code = "expired"
+        elif not principal.allows(permission):
+            code = "insufficient-permission"
+        return Judgement(
+            code=code, key=known, secret_id=secret.secret.id, principal=principal if code == "valid" else None
+        )
 
     def _matching_secret(self, key: Key, token: Token, now: datetime) -> LiveSecret | None:
         """Return the live secret that was sent. A key that is not there costs one comparison too."""
@@ -135,63 +122,8 @@ class LedgerAuthentication:
                 matching = live
         return matching
 
-    async def _judge_holder(
-        self, key: Key, known: Active, live: LiveSecret, permission: str, now: datetime, *, version: int
-    ) -> _Judgement:
-        """Judge a request whose secret is right: its holder may know what is wrong."""
-        principal = await self._principal(known, version)
-        code: Code = "valid"
-        if principal is None:  # its owner or organization is not there: it can do nothing, for whoever holds it
-            code = "invalid-credential"
-        elif isinstance(key, Revoked):
-            code = "revoked"
-        elif known.expires_at is not None and known.expires_at <= now:
-            code = "expired"
-        elif not principal.allows(permission):
-            code = "insufficient-permission"
-        return _Judgement(
-            code=code,
-            key=known,
-            secret_id=live.secret.id,
-            principal=principal if code == "valid" else None,
-        )
-
-    async def _principal(self, key: Active, version: int) -> Principal | None:
-        """Return who the key speaks for and what it may do now; None where its owner or organization is missing.
-
-        ``version``: that of the key's stream.
-        """
-        own = () if key.role is None else (role_stream(key.organization_id, key.role),)
-        loaded = await self._streams.load([key.owner_id, key.organization_id, *own])
-        owner, organization = loaded[key.owner_id].owner, loaded[key.organization_id].organization
-        if isinstance(owner, Nobody) or owner.organization_id != key.organization_id:
-            return None
-        if not isinstance(organization, Organization):
-            return None
-        owners = tuple(role_stream(key.organization_id, role) for role in roles_of(owner))
-        if missing := [stream for stream in owners if stream not in loaded]:
-            loaded |= await self._streams.load(missing)
-        layers: list[tuple[str, ...]] = [own] if key.role is not None else []
-        match owner:
-            case User():  # a personal key never exceeds its owner
-                layers.append(owners)
-            case Team() | ServiceAccount():
-                pass
-            case _:
-                assert_never(owner)
-        return Principal(
-            organization_id=key.organization_id,
-            operator=organization.operator,
-            key_id=key.key_id,
-            owner_type=key.owner_type,
-            owner_id=key.owner_id,
-            authority=Authority(
-                tuple(tuple(role for stream in layer if (role := loaded[stream].role) is not None) for layer in layers)
-            ),
-            rests_on={key.key_id: version, **{name: stream.version for name, stream in loaded.items()}},
-        )
-
-    def _tell(self, request: Request, permission: str, judged: _Judgement) -> None:
+    def record(self, request: Request, permission: str, judged: Judgement) -> None:
+        """Record what the attempt came to."""
         key = judged.key
         self._record(
             AuthAttempt(
@@ -223,3 +155,39 @@ def _as_last_seen(key: Key) -> Active | None:
             return None
         case _:
             assert_never(key)
+
+
+async def _principal(key: Active, version: int, read: Read) -> Principal | None:
+    """Return who the key speaks for and what it may do now; None where its owner or organization is missing.
+
+    ``version``: that of the key's stream.
+    """
+    own = () if key.role is None else (role_stream(key.organization_id, key.role),)
+    loaded = await read([key.owner_id, key.organization_id, *own])
+    owner, organization = loaded[key.owner_id].owner, loaded[key.organization_id].organization
+    if isinstance(owner, Nobody) or owner.organization_id != key.organization_id:
+        return None
+    if not isinstance(organization, Organization):
+        return None
+    owners = tuple(role_stream(key.organization_id, role) for role in roles_of(owner))
+    if missing := [stream for stream in owners if stream not in loaded]:
+        loaded |= await read(missing)
+    layers: list[tuple[str, ...]] = [own] if key.role is not None else []
+    match owner:
+        case User():  # a personal key never exceeds its owner
+            layers.append(owners)
+        case Team() | ServiceAccount():
+            pass
+        case _:
+            assert_never(owner)
+    return Principal(
+        organization_id=key.organization_id,
+        operator=organization.operator,
+        key_id=key.key_id,
+        owner_type=key.owner_type,
+        owner_id=key.owner_id,
+        authority=Authority(
+            tuple(tuple(role for stream in layer if (role := loaded[stream].role) is not None) for layer in layers)
+        ),
+        rests_on={key.key_id: version, **{name: stream.version for name, stream in loaded.items()}},
+    )

@@ -80,7 +80,7 @@ class _Bootstrap:
 
     def __init__(self, ledger: Ledger, peppers: Peppers, randomness: Randomness, clock: Clock, file: Path) -> None:
         self._ledger, self._peppers, self._randomness, self._clock = ledger, peppers, randomness, clock
-        self._streams, self._issuer = Streams(ledger), Issuer(peppers, randomness)
+        self._streams, self._issuer = Streams(ledger, clock), Issuer(peppers, randomness)
         self._file = file
         self._organization_id = first_id("org", ledger.store_id)
         self._user_id = first_id("user", ledger.store_id)

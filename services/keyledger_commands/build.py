@@ -73,7 +73,7 @@ def build(
         attempts.labels(attempt.code).inc()
         sink.record(attempt)
 
-    streams = Streams(ledger)
+    streams = Streams(ledger, process.clock)
     authentication = LedgerAuthentication(
         streams,
         peppers,

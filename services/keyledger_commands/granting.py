@@ -9,7 +9,7 @@ from keyledger.domain.identifiers import is_resource_id, role_stream
 from keyledger.domain.people import Nobody, Owner, ServiceAccount, Team, User, roles_of
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
-from keyledger_commands.streams import Stream, Streams
+from keyledger_commands.streams import Read, Stream
 
 OWNER_FORMS: dict[OwnerType, type[User | Team | ServiceAccount]] = {
     "user": User,
@@ -30,7 +30,7 @@ class Circumstances(Struct, frozen=True, kw_only=True):
 
 
 async def look_around(
-    streams: Streams,
+    read: Read,
     organization_id: str,
     *,
     roles: Iterable[str | None],
@@ -46,12 +46,12 @@ async def look_around(
     asked_for = [organization_id, *(role_stream(organization_id, role) for role in named)]
     if owner_id is not None and is_resource_id(owner_id, owner_type):
         asked_for.append(owner_id)
-    loaded = await streams.load(asked_for)
+    loaded = await read(asked_for)
     owner = _owner(loaded, owner_id, organization_id, owner_type)
     if None in asked:
         inherited = [role_stream(organization_id, role) for role in roles_of(owner)]
         missing = [stream for stream in inherited if stream not in loaded]
-        loaded |= await streams.load(missing) if missing else {}
+        loaded |= await read(missing) if missing else {}
     return Circumstances(
         owner=owner,
         guards={name: stream.version for name, stream in loaded.items()},

@@ -23,87 +23,82 @@ from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
 from keyledger_commands.bodies import ROLE_IDS, CreateKeyBody
 from keyledger_commands.granting import OWNER_WORDS, check_grant, look_around
-from keyledger_commands.streams import NEW, Stream, Streams
+from keyledger_commands.streams import NEW, Read, Stream
 from keyledger_commands.writing import Decision
 
 
-class KeyDecisions:
-    """Decides on keys of the caller's organization, each time on what the ledger holds at that moment."""
+async def creation(caller: Principal, read: Read, command: CreateKey) -> Decision:
+    """Decide on a new key, guarded by its owner, roles and organization.
 
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
+    Raises:
+        Problem: ``invalid-request`` for an owner or role that is not there, ``not-grantable``.
+    """
+    owner_type = OWNER_TYPES[command.type]
+    around = await look_around(
+        read,
+        command.organization_id,
+        roles=[command.role],
+        owner_id=command.owner_id,
+        owner_type=owner_type,
+    )
+    if isinstance(around.owner, Nobody):
+        raise refused("owner_id", f"there is no such {OWNER_WORDS[owner_type]}")
+    if around.undefined:
+        raise refused("role", f"there is no such role; there are {ROLE_IDS}")
+    events = _decided(Absent(), command)
+    check_grant(caller, around, [command.role])
+    return Decision(stream=command.key_id, before=NEW, events=events, guards=around.guards)
 
-    async def creation(self, caller: Principal, command: CreateKey) -> Decision:
-        """Decide on a new key, guarded by its owner, roles and organization.
 
-        Raises:
-            Problem: ``invalid-request`` for an owner or role that is not there, ``not-grantable``.
-        """
-        owner_type = OWNER_TYPES[command.type]
-        around = await look_around(
-            self._streams,
-            command.organization_id,
-            roles=[command.role],
-            owner_id=command.owner_id,
-            owner_type=owner_type,
-        )
-        if isinstance(around.owner, Nobody):
-            raise refused("owner_id", f"there is no such {OWNER_WORDS[owner_type]}")
-        if around.undefined:
-            raise refused("role", f"there is no such role; there are {ROLE_IDS}")
-        events = _decided(Absent(), command)
-        check_grant(caller, around, [command.role])
-        return Decision(stream=command.key_id, before=NEW, events=events, guards=around.guards)
+async def on_living(
+    caller: Principal,
+    read: Read,
+    key_id: str,
+    command: Callable[[Active], RotateKey | UpdateKey],
+    if_match: str | None,
+    *,
+    also_roles: Sequence[str | None] = (),
+) -> Decision:
+    """Decide on a key that exists, as somebody who may hand out what it can do, before and after.
 
-    async def on_living(
-        self,
-        caller: Principal,
-        key_id: str,
-        command: Callable[[Active], RotateKey | UpdateKey],
-        if_match: str | None,
-        *,
-        also_roles: Sequence[str | None] = (),
-    ) -> Decision:
-        """Decide on a key that exists, as somebody who may hand out what it can do, before and after.
+    Raises:
+        Problem: ``not-found``, ``precondition-failed``, ``not-grantable``, ``invalid-request``.
+    """
+    key, stream = await _existing(caller, read, key_id)
+    check_if_match(if_match, stream.version)
+    roles = [key.role, *also_roles]
+    around = await look_around(read, key.organization_id, roles=roles, owner_id=key.owner_id, owner_type=key.owner_type)
+    if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
+        raise Problem("not-grantable", "its owner is not there")
+    if around.undefined - {key.role}:
+        raise refused("role", f"there is no such role; there are {ROLE_IDS}")
+    check_grant(caller, around, roles)
+    return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)), guards=around.guards)
 
-        Raises:
-            Problem: ``not-found``, ``precondition-failed``, ``not-grantable``, ``invalid-request``.
-        """
-        key, stream = await self._existing(caller, key_id)
-        check_if_match(if_match, stream.version)
-        roles = [key.role, *also_roles]
-        around = await look_around(
-            self._streams, key.organization_id, roles=roles, owner_id=key.owner_id, owner_type=key.owner_type
-        )
-        if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
-            raise Problem("not-grantable", "its owner is not there")
-        if around.undefined - {key.role}:
-            raise refused("role", f"there is no such role; there are {ROLE_IDS}")
-        check_grant(caller, around, roles)
-        return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)), guards=around.guards)
 
-    async def revocation(self, caller: Principal, key_id: str, if_match: str | None) -> Decision:
-        """Decide on the end of a key: it needs no right to grant, and rests on the key alone.
+async def revocation(caller: Principal, read: Read, key_id: str, if_match: str | None) -> Decision:
+    """Decide on the end of a key: it needs no right to grant, and rests on the key alone.
 
-        Raises:
-            Problem: ``not-found``, ``precondition-failed``.
-        """
-        key, stream = await self._existing(caller, key_id)
-        check_if_match(if_match, stream.version)
-        return Decision(stream=key_id, before=stream, events=_decided(key, RevokeKey(key_id)))
+    Raises:
+        Problem: ``not-found``, ``precondition-failed``.
+    """
+    key, stream = await _existing(caller, read, key_id)
+    check_if_match(if_match, stream.version)
+    return Decision(stream=key_id, before=stream, events=_decided(key, RevokeKey(key_id)))
 
-    async def _existing(self, caller: Principal, key_id: str) -> tuple[Active, Stream]:
-        """Return a living key of the caller's organization and its stream.
 
-        Raises:
-            Problem: ``not-found``, in the same words for an unknown, a foreign and a revoked key.
-        """
-        if is_resource_id(key_id, "key"):
-            stream = (await self._streams.load([key_id]))[key_id]
-            key = stream.key
-            if isinstance(key, Active) and key.organization_id == caller.organization_id:
-                return key, stream
-        raise Problem("not-found", "there is no such API key")
+async def _existing(caller: Principal, read: Read, key_id: str) -> tuple[Active, Stream]:
+    """Return a living key of the caller's organization and its stream.
+
+    Raises:
+        Problem: ``not-found``, in the same words for an unknown, a foreign and a revoked key.
+    """
+    if is_resource_id(key_id, "key"):
+        stream = (await read([key_id]))[key_id]
+        key = stream.key
+        if isinstance(key, Active) and key.organization_id == caller.organization_id:
+            return key, stream
+    raise Problem("not-found", "there is no such API key")
 
 
 def owner_id_for(body: CreateKeyBody, caller: Principal) -> str:

@@ -23,7 +23,7 @@ from keyledger_commands.answering import answer
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.bodies import MERGE_PATCH, ChangeKeyBody, CreateKeyBody, RotateKeyBody, described, read_body
 from keyledger_commands.issuing import Issued, Issuer
-from keyledger_commands.key_decisions import KeyDecisions, owner_id_for
+from keyledger_commands.key_decisions import creation, on_living, owner_id_for, revocation
 from keyledger_commands.routing import WRITE_PROBLEMS, Routes
 from keyledger_commands.views import IssuedKey, key_fields
 from keyledger_commands.writing import Call, Decide, Writes, Written
@@ -39,7 +39,6 @@ class KeysApi:
 
     def __init__(
         self,
-        decisions: KeyDecisions,
         writes: Writes,
         authentication: LedgerAuthentication,
         *,
@@ -48,7 +47,7 @@ class KeysApi:
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        self._decisions, self._writes, self._authentication = decisions, writes, authentication
+        self._writes, self._authentication = writes, authentication
         self._issuer, self._positions, self._clock, self._randomness = issuer, positions, clock, randomness
 
     def add_to(self, routes: Routes) -> None:
@@ -81,7 +80,7 @@ class KeysApi:
     async def create(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Make a key. The answer holds its token, which is shown this once."""
         call = await self._open(request, idempotency_key, 201)
-        organization_id = call.principal.organization_id
+        organization_id = call.caller.principal.organization_id
         key_id = self._randomness.resource_id("key")
         issued: list[Issued] = []
 
@@ -92,7 +91,7 @@ class KeysApi:
                 organization_id=organization_id,
                 key_id=key_id,
                 type=body.type,
-                owner_id=owner_id_for(body, call.principal),
+                owner_id=owner_id_for(body, call.caller.principal),
                 name=body.name,
                 description=body.description,
                 role=body.role,
@@ -101,7 +100,7 @@ class KeysApi:
                 secret=issued[0].secret,
                 at=moment(self._clock.now()),
             )
-            return lambda caller: self._decisions.creation(caller, command)
+            return lambda caller, read: creation(caller, read, command)
 
         written = await self._writes.carry_out(call, 201, prepare)
         location = {"Location": f"{_KEYS}/{written.stream.facts[0].header.stream}"}
@@ -125,9 +124,7 @@ class KeysApi:
                 expires_at=body.expires_at if "expires_at" in given else UNSET,
             )
             roles = [] if command.role is UNSET else [command.role]
-            return lambda caller: self._decisions.on_living(
-                caller, key_id, lambda _: command, if_match, also_roles=roles
-            )
+            return lambda caller, read: on_living(caller, read, key_id, lambda _: command, if_match, also_roles=roles)
 
         written = await self._writes.carry_out(call, 200, prepare)
         resource = KeyResource(**self._fields(written))
@@ -148,7 +145,7 @@ class KeysApi:
                     issued.append(self._issuer.issue(key.organization_id, key_id, key.environment))
                 return RotateKey(key_id, issued[0].secret)
 
-            return lambda caller: self._decisions.on_living(caller, key_id, command, if_match)
+            return lambda caller, read: on_living(caller, read, key_id, command, if_match)
 
         return self._answer_issued(await self._writes.carry_out(call, 200, prepare), issued)
 
@@ -159,7 +156,7 @@ class KeysApi:
         call = await self._open(request, idempotency_key, 204)
 
         async def prepare() -> Decide:
-            return lambda caller: self._decisions.revocation(caller, key_id, if_match)
+            return lambda caller, read: revocation(caller, read, key_id, if_match)
 
         return answer(await self._writes.carry_out(call, 204, prepare), self._positions)
 

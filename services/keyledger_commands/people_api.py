@@ -36,9 +36,10 @@ from keyledger_commands.bodies import (
     described,
     read_body,
 )
+from keyledger_commands.caller import caller_of
 from keyledger_commands.granting import OWNER_FORMS, OWNER_WORDS, check_grant, look_around
-from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes, principal_of
-from keyledger_commands.streams import NEW, Stream, Streams
+from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes
+from keyledger_commands.streams import NEW, Read, Stream, Streams
 from keyledger_commands.views import ServiceAccountResource, TeamResource, UserResource, owner_resource
 from keyledger_commands.writing import Decide, Decision, Writes
 
@@ -177,8 +178,8 @@ class PeopleApi:
         created: list[_Creation] = []
 
         async def prepare() -> Decide:
-            created.append(creation(await read_body(request, form), call.principal.organization_id, owner_id))
-            return lambda caller: self._decide(caller, owner_id, created[0])
+            created.append(creation(await read_body(request, form), call.caller.principal.organization_id, owner_id))
+            return lambda caller, read: self._decide(caller, read, owner_id, created[0])
 
         written = await self._writes.carry_out(call, 201, prepare)
         profile = created[0].profile if created else await self._profile(written.stream)
@@ -186,10 +187,10 @@ class PeopleApi:
         location = {"Location": f"{request.url.path}/{written.stream.facts[0].header.stream}"}
         return answer(written, self._positions, resource.model_dump_json(), location)
 
-    async def _decide(self, caller: Principal, owner_id: str, creation: _Creation) -> Decision:
+    async def _decide(self, caller: Principal, read: Read, owner_id: str, creation: _Creation) -> Decision:
         command = creation.command
         roles = command.roles if isinstance(command, CreateUser) else ()
-        around = await look_around(self._streams, caller.organization_id, roles=roles)
+        around = await look_around(read, caller.organization_id, roles=roles)
         if around.undefined:
             raise Problem("invalid-request", "see errors", errors=[("#/roles", "there is no such role")])
         check_grant(caller, around, roles)
@@ -205,7 +206,7 @@ class PeopleApi:
         head = (await self._ledger.head()).position  # before the rest: the answer holds at least this
         if at_least is not None and self._positions.read(at_least) > head:
             raise Problem("invalid-position-token", "it is beyond the end of this ledger")
-        stream = await self._existing(principal_of(request), kind, owner_id)
+        stream = await self._existing(caller_of(request).principal, kind, owner_id)
         resource = owner_resource(stream.owner, stream, await self._profile(stream))
         headers = {"ETag": etag(stream.version), POSITION_HEADER: self._positions.write(head)}
         return Response(resource.model_dump_json(), 200, headers, JSON)

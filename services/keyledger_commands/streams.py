@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import cached_property
+from math import inf
 from typing import Any, Final
 
 from msgspec import Struct
 
 from keyledger.contracts.envelope import Entry, Fact
+from keyledger.contracts.ports import Clock
 from keyledger.contracts.registry import UndecodableEvent, decode
 from keyledger.domain import keys, organizations, people
 from keyledger.domain.keys import Key
@@ -15,6 +17,10 @@ from keyledger.domain.organizations import AnyOrganization
 from keyledger.domain.people import Owner
 from keyledger.domain.permissions import Role
 from keyledger.eventstore.port import Ledger, LedgerUnavailable
+
+RECALL_SECONDS: Final = 1.0
+"""How long a stream is recalled without asking. Its version alone would not show that a ledger was put back from a
+backup and went on otherwise; the hash does, at the next question, and nobody puts a ledger back within a second."""
 
 MAX_KEPT_FACTS: Final = 20_000
 """Some 30 MB: what is kept of streams that were read before."""
@@ -64,6 +70,9 @@ class Stream(Struct, frozen=True, dict=True):
 NEW: Final = Stream(0, ())
 """A stream that does not exist yet."""
 
+Read = Callable[[Collection[str]], Awaitable[dict[str, Stream]]]
+"""Returns streams: as they are (``Streams.load``), or as they were seen a moment ago (``Streams.recall``)."""
+
 _Waiting = tuple[frozenset[str], asyncio.Future[dict[str, Stream]]]
 _Read = dict[str, Stream | UndecodableEvent]
 
@@ -76,9 +85,10 @@ class Streams:
     and what came after it, and the row's hash stands for all of the ledger's history up to there.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger, self._clock = ledger, clock
         self._kept: dict[str, Stream] = {}
+        self._asked_at: dict[str, float] = {}
         self._kept_facts = 0
         self._waiting: list[_Waiting] = []
         self._asking: asyncio.Task[None] | None = None
@@ -96,6 +106,15 @@ class Streams:
             self._asking = asyncio.create_task(self._ask(), name="streams")
         return await answer
 
+    async def recall(self, names: Collection[str]) -> dict[str, Stream]:
+        """Return the streams as they were read within the last second; what was not, as if it did not exist.
+
+        Only what the ledger itself confirms may rest on it: an append that is guarded by their versions. Neither a
+        refusal nor an answer to a question is.
+        """
+        oldest = self._clock.monotonic() - RECALL_SECONDS
+        return {name: self._kept[name] if self._asked_at.get(name, -inf) > oldest else NEW for name in names}
+
     async def _ask(self) -> None:
         """Ask for all that wait, again and again until nobody does."""
         try:
@@ -107,15 +126,16 @@ class Streams:
 
     async def _read(self, names: Collection[str]) -> _Read:
         known = {name: self._kept[name].version for name in names if name in self._kept}
+        asked_at = self._clock.monotonic()
         rows = await self._ledger.load(names, known=known)
         strange = [name for name in known if not rows[name] or rows[name][0].hash != self._kept[name].hash]
         if strange:  # the ledger was put back from a backup, and went on otherwise
             for name in strange:
                 self._forget(name)
             rows |= await self._ledger.load(strange)
-        return {name: self._understood(name, entries) for name, entries in rows.items()}
+        return {name: self._understood(name, entries, asked_at) for name, entries in rows.items()}
 
-    def _understood(self, name: str, entries: Sequence[Entry]) -> Stream | UndecodableEvent:
+    def _understood(self, name: str, entries: Sequence[Entry], asked_at: float) -> Stream | UndecodableEvent:
         if not entries:
             return NEW
         before = self._forget(name)
@@ -123,18 +143,19 @@ class Streams:
             stream = before if before.hash == entries[-1].hash else _followed(before, entries)
         except UndecodableEvent as error:
             return error
-        self._keep(name, stream)
+        self._keep(name, stream, asked_at)
         return stream
 
-    def _keep(self, name: str, stream: Stream) -> None:
+    def _keep(self, name: str, stream: Stream, asked_at: float) -> None:
         """Keep the stream as the one that was asked for last."""
-        self._kept[name] = stream
+        self._kept[name], self._asked_at[name] = stream, asked_at
         self._kept_facts += len(stream.facts)
         while self._kept_facts > MAX_KEPT_FACTS:
             self._forget(next(iter(self._kept)))
 
     def _forget(self, name: str) -> Stream:
         stream = self._kept.pop(name, NEW)
+        self._asked_at.pop(name, None)
         self._kept_facts -= len(stream.facts)
         return stream
 

@@ -1,7 +1,7 @@
 """How every write is carried out: replay or decide, append under guards, and decide again when somebody was faster."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from contextlib import suppress
 from typing import Final
 
 from fastapi import Request
@@ -23,8 +23,8 @@ from keyledger.eventstore.port import (
 from keyledger.web.idempotency import InFlight, claim_for
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
-from keyledger_commands.routing import principal_again, principal_of
-from keyledger_commands.streams import Stream, Streams
+from keyledger_commands.caller import Caller, caller_of
+from keyledger_commands.streams import Read, Stream, Streams
 
 ATTEMPTS: Final = 5
 """How often a command is decided anew before its caller is told that others are faster."""
@@ -33,9 +33,7 @@ ATTEMPTS: Final = 5
 class Call(Struct, frozen=True, kw_only=True):
     """A management request that may be carried out: who sends it, from where, and how it is found again."""
 
-    principal: Principal
-    again: Callable[[], Awaitable[Principal]]
-    """Judges the caller anew."""
+    caller: Caller
     request_id: str
     traceparent: str | None
     source: str
@@ -66,8 +64,8 @@ class Written(Struct, frozen=True, kw_only=True):
         return self.stream.version
 
 
-Decide = Callable[[Principal], Awaitable[Decision]]
-"""Loads and decides for a caller; called again after a conflict."""
+Decide = Callable[[Principal, Read], Awaitable[Decision]]
+"""Reads and decides for a caller; called again after a conflict."""
 
 
 class Writes:
@@ -79,18 +77,20 @@ class Writes:
 
     async def open(self, request: Request, *, source: str, idempotency_key: str | None, status: int) -> Call:
         """Return the call that a request makes; ``status`` is what it is answered if it is carried out."""
-        principal = principal_of(request)
+        caller = caller_of(request)
         return Call(
-            principal=principal,
-            again=partial(principal_again, request),
+            caller=caller,
             request_id=request.scope["keyledger.request_id"],
             traceparent=request.scope["keyledger.traceparent"],
             source=source,
-            claim=await claim_for(request, principal, idempotency_key, status),
+            claim=await claim_for(request, caller.principal, idempotency_key, status),
         )
 
     async def carry_out(self, call: Call, status: int, prepare: Callable[[], Awaitable[Decide]]) -> Written:
         """Carry the call out, once. ``prepare`` reads the body; a replayed call is answered before that.
+
+        For a caller who is presumed it is decided on what was read a moment ago: the ledger accepts the append only if
+        that still holds. A refusal has no such proof: then caller and command are judged on what the ledger holds.
 
         Raises:
             Problem: what ``prepare`` and its ``Decide`` refuse; ``request-in-flight``; ``conflict`` when every attempt
@@ -100,25 +100,34 @@ class Writes:
         with self._in_flight.hold(call.claim):
             replay = None if call.claim is None else await self._ledger.find_replay(call.claim)
             if replay is not None:
-                return await self._replayed(replay)
-            decide, caller = await prepare(), call.principal
+                return await self._replayed(call, replay)
+            decide = await prepare()
+            if not call.caller.proven:
+                with suppress(Problem, VersionConflict):
+                    return await self._attempt(call, status, decide, self._streams.recall)
+                await call.caller.prove()
             for attempt in range(ATTEMPTS):
                 if attempt:
-                    caller = await call.again()  # what has changed may be the caller's own right
-                decision = await decide(caller)
-                append = self._append(call, caller, decision)
-                try:
-                    outcome = await self._ledger.append(append)
-                except VersionConflict:
-                    continue
-                if isinstance(outcome, Replayed):  # another process carried it out since we asked
-                    return await self._replayed(outcome)
-                return _written(status, decision, append, outcome)
+                    await call.caller.prove()  # what has changed may be the caller's own right
+                with suppress(VersionConflict):
+                    return await self._attempt(call, status, decide, self._streams.load)
             raise Problem("conflict", "others keep changing it; try again", headers={"Retry-After": "1"})
+
+    async def _attempt(self, call: Call, status: int, decide: Decide, read: Read) -> Written:
+        decision = await decide(call.caller.principal, read)
+        append = self._append(call, call.caller.principal, decision)
+        outcome = await self._ledger.append(append)
+        if isinstance(outcome, Replayed):  # another process carried it out since we asked
+            return await self._replayed(call, outcome)
+        call.caller.proven_by_append()
+        return _written(status, decision, append, outcome)
 
     def _append(self, call: Call, caller: Principal, decision: Decision) -> Append:
         # The caller's right is guarded too: who was revoked a moment ago must not write a moment later.
         guards = {**decision.guards, **caller.rests_on}
+        judged_at, decided_at = guards.get(decision.stream), decision.before.version
+        if judged_at is not None and judged_at != decided_at:  # it concerns the caller's own right, which has changed
+            raise VersionConflict(decision.stream, expected=judged_at, actual=decided_at)
         events: tuple[EncodedEvent, ...] = tuple(encode(event) for event in decision.events)
         return Append(
             append_id=self._randomness.token_hex(16),
@@ -136,7 +145,8 @@ class Writes:
             idempotency=call.claim,
         )
 
-    async def _replayed(self, replay: Replayed) -> Written:
+    async def _replayed(self, call: Call, replay: Replayed) -> Written:
+        await call.caller.prove()  # no append of now has shown the caller's right
         stream = (await self._streams.load([replay.stream]))[replay.stream]
         return Written(
             status=replay.status, stream=stream.up_to(replay.version), position=replay.position, replayed=True

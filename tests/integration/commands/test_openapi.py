@@ -19,7 +19,7 @@ async def document() -> Any:
     clock, randomness = SetClock(), SystemRandomness()
     ledger = MemoryLedger(MemoryStore(), clock=clock)
     try:
-        streams = Streams(ledger)
+        streams = Streams(ledger, clock)
         authentication = LedgerAuthentication(
             streams, PEPPERS, clock=clock, randomness=randomness, record=lambda _: None, node="test"
         )

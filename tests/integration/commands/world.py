@@ -172,7 +172,7 @@ def served(ledger: Ledger, clock: SetClock, *trusted: str) -> Served:
     """Serve a ledger; ``trusted`` are networks of proxies."""
     randomness, watched = SystemRandomness(), Watched(ledger)
     attempts: list[AuthAttempt] = []
-    streams = Streams(cast("Ledger", watched))
+    streams = Streams(cast("Ledger", watched), clock)
     authentication = LedgerAuthentication(
         streams,
         PEPPERS,
