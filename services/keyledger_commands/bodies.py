@@ -190,7 +190,7 @@ async def read_body(request: Request, form: type[Body], *media_types: str, optio
 
 def _parse(raw: bytes) -> object:
     try:
-        return json.loads(raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
+        return _JSON.decode(raw.decode())
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError too
         raise Problem("malformed-request", "the body is not JSON") from None
 
@@ -205,6 +205,9 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name stands twice in an object")
     return found
+
+
+_JSON: Final = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
 
 
 def described(form: type[BaseModel], *media_types: str, examples: Mapping[str, Any], required: bool = True) -> Any:

@@ -49,6 +49,7 @@ class Caller:
                 of a right secret ``expired`` or ``revoked``; 403 ``insufficient-permission``.
             LedgerUnavailable
         """
+        self._judged = None  # whatever was presumed is in doubt
         judged = await self._authentication.judge(self._token(), self._permission)
         if not self.proven or judged.principal is None:
             self._authentication.record(self._request, self._permission, judged)
@@ -60,9 +61,9 @@ class Caller:
 
     def proven_by_append(self) -> None:
         """The ledger has accepted an append under all that the caller's right rests on."""
-        if not self.proven and self._judged is not None:
-            self._authentication.record(self._request, self._permission, self._judged)
-        self.proven = True
+        if not self.proven:
+            self._record_presumed()
+            self.proven = True
 
     async def settle(self, failure: Exception) -> None:
         """Return if the caller may be told this failure.
@@ -72,10 +73,14 @@ class Caller:
         """
         if self.proven:
             return
-        if isinstance(failure, LedgerUnavailable | OutcomeUnknown):  # then nothing better is to be had
-            self.proven_by_append()
+        if isinstance(failure, LedgerUnavailable | OutcomeUnknown):  # the ledger cannot be asked: nothing better is had
+            self._record_presumed()
         else:
             await self.prove()
+
+    def _record_presumed(self) -> None:
+        if self._judged is not None:
+            self._authentication.record(self._request, self._permission, self._judged)
 
     def _token(self) -> str | None:
         try:

@@ -115,7 +115,8 @@ class _AuthenticatedRoute(APIRoute):
         return handle
 
     def _headers(self, request: Request) -> dict[str, Any]:
-        given, errors = request_params_to_args(self.dependant.header_params, request.headers)
+        sent = [field for field in self.dependant.header_params if field.alias in request.headers]
+        given, errors = request_params_to_args(sent, request.headers)
         if errors:
             raise RequestValidationError(errors)
         return given

@@ -146,7 +146,8 @@ class Writes:
         )
 
     async def _replayed(self, call: Call, replay: Replayed) -> Written:
-        await call.caller.prove()  # no append of now has shown the caller's right
+        if not call.caller.proven:  # no append of now has shown it
+            await call.caller.prove()
         stream = (await self._streams.load([replay.stream]))[replay.stream]
         return Written(
             status=replay.status, stream=stream.up_to(replay.version), position=replay.position, replayed=True

@@ -3,6 +3,8 @@
 from typing import Final, Literal
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PAIRS: Final = tuple(one + other for one in ALPHABET for other in ALPHABET)
+"""What 0 to 62**2 - 1 are in two digits."""
 UUID_DIGITS: Final = 22
 """62**22 > 2**128: every UUID fits, padded with zeros on the left."""
 
@@ -13,13 +15,14 @@ Kind = Literal["org", "user", "team", "service", "key"]
 
 def encode_base62(number: int, width: int) -> str:
     """Return ``number`` (>= 0) as exactly ``width`` base62 digits; ValueError if it does not fit."""
-    digits = []
-    for _ in range(width):
-        number, rest = divmod(number, 62)
-        digits.append(ALPHABET[rest])
-    if number:
+    pairs = []
+    for _ in range((width + 1) // 2):  # two digits at a time take half as long
+        number, rest = divmod(number, 62 * 62)
+        pairs.append(PAIRS[rest])
+    text = "".join(reversed(pairs))
+    if number or (width % 2 and text[0] != "0"):
         raise ValueError(f"number does not fit into {width} base62 digits")
-    return "".join(reversed(digits))
+    return text[-width:] if width % 2 else text
 
 
 def decode_base62(text: str) -> int:

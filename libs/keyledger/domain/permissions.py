@@ -18,8 +18,7 @@ class Role(Struct, frozen=True):
     def allows(self, permission: str) -> bool:
         """Say whether the role contains ``resource:action``."""
         resource, _, action = permission.partition(":")
-        candidates = (permission, f"{resource}:{ANY}", f"{ANY}:{action}", f"{ANY}:{ANY}")
-        return any(candidate in self.permissions for candidate in candidates)
+        return not self.permissions.isdisjoint((permission, f"{resource}:{ANY}", f"{ANY}:{action}", f"{ANY}:{ANY}"))
 
     def may_grant(self, role: str) -> bool:
         """Say whether the role's holder may hand out ``role`` (a role's id)."""

@@ -10,13 +10,12 @@ from zlib import crc32
 from msgspec import Struct
 
 from keyledger.domain.events import Environment
-from keyledger.domain.identifiers import ALPHABET, encode_base62
+from keyledger.domain.identifiers import PAIRS, encode_base62
 
 BRAND: Final = "kl"
 SECRET_BYTES: Final = 20
 _SECRET_DIGITS: Final = 27
 _CRC_DIGITS: Final = 6
-_PAIRS: Final = tuple(one + other for one in ALPHABET for other in ALPHABET)
 _FORM: Final = re.compile(
     r"([a-z][a-z0-9]{0,15})_(dev|staging|prod)_([0-9A-Za-z]{22})_([0-9A-Za-z]{27})([0-9A-Za-z]{6})"
 )
@@ -63,4 +62,4 @@ def _check_digits(body: str) -> str:
     # ``encode_base62(crc32, 6)``, two digits at a time: it is a fifth of what a whole check costs.
     high, low = divmod(crc32(body.encode()), 62 * 62)
     high, middle = divmod(high, 62 * 62)
-    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
+    return PAIRS[high] + PAIRS[middle] + PAIRS[low]

@@ -82,7 +82,15 @@ class _Application(FastAPI):
 
 def create_app(title: str, *, randomness: Randomness, **more: Any) -> FastAPI:
     """Return an application without routes. Its documents are served by the origin, not by each service."""
-    app = _Application(title=title, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, **more)
+    app = _Application(
+        title=title,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it asks at each request whether it is wanted
+        **more,
+    )
     problems.install(app)
     app.add_middleware(RequestContext, randomness=randomness)
 

@@ -16,6 +16,7 @@ class Watched:
         self.loads: list[tuple[str, ...]] = []
         self.before_append: Callable[[Append], Awaitable[None]] | None = None
         """Runs between a decision and its append, where another process may be faster."""
+        self.before_load: Callable[[Collection[str]], Awaitable[None]] | None = None
         self.after_append: Callable[[Append], Awaitable[None]] | None = None
 
     async def append(self, append: Append) -> Appended | Replayed:
@@ -28,6 +29,8 @@ class Watched:
         return outcome
 
     async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
+        if self.before_load is not None:
+            await self.before_load(streams)
         self.loads.append(tuple(streams))
         return await self.inner.load(streams, known=known)
 
