@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
 from keyledger.contracts.registry import EncodedEvent, UndecodableEvent, encode
 from keyledger.domain.events import TeamCreated
 from keyledger.domain.people import Team
-from keyledger.eventstore.port import Append, LedgerUnavailable
+from keyledger.eventstore.port import Append, Ledger, LedgerUnavailable
 from keyledger.testing.memory_ledger import MemoryLedger, MemoryStore
 from keyledger_commands import streams
 from keyledger_commands.streams import NEW, RECALL_SECONDS, Streams
@@ -25,7 +26,7 @@ class Read:
         self.clock, self.store = SetClock(), MemoryStore()
         self.ledger = MemoryLedger(self.store, clock=self.clock)
         self.watched = Watched(self.ledger)
-        self.streams = Streams(self.watched, self.clock)  # type: ignore[arg-type]  # it passes on what it has not
+        self.streams = Streams(cast("Ledger", self.watched), self.clock)
 
     async def write(self, stream: str, version: int = 0, *events: EncodedEvent) -> None:
         named = events or (encode(TeamCreated(organization_id="org", team_id=stream, name="Payments")),)

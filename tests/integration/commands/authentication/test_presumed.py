@@ -42,7 +42,7 @@ async def test_who_has_just_written_asks_the_ledger_nothing_but_the_append(world
         (*CREATE, {"content": b"x" * 300_000}),
         (*CREATE, {**NAMED, "headers": {"Idempotency-Key": "a b"}}),
         ("DELETE", "/v1/api-keys/key_0000000000000000000000", {}),
-        ("GET", "/v1/users/user_0000000000000000000000", {}),
+        ("GET", "/v1/users/{owner_id}", {}),
         ("POST", "/v1/users", {"json": {"name": "x", "role": "administrator"}}),
     ],
 )
@@ -52,7 +52,7 @@ async def test_401_and_nothing_else_for_a_key_that_another_process_revoked(
     made = await seen(world)
     await world.twin().send("DELETE", f"/v1/api-keys/{made['id']}")
     head, attempts = (await world.ledger.head()).position, len(world.attempts)
-    answered = await world.send(method, path, key=made["key"], **more)
+    answered = await world.send(method, path.format(owner_id=made["owner"]["id"]), key=made["key"], **more)
     assert problem_of(answered, 401) == "revoked"
     assert (await world.ledger.head()).position == head
     assert [attempt.code for attempt in world.attempts[attempts:]] == ["revoked"]
