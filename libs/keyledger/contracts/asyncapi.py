@@ -106,6 +106,8 @@ _CHANNELS: Final = (
     _Channel("verifiers", VERIFIERS, _VERIFIERS, "the node's name", {}, (REPORT_TYPE,)),
 )
 
+_SCHEMAS: Final = "#/components/schemas/"
+
 Form = tuple[str, int]
 """A record's type and the version of its form."""
 
@@ -115,7 +117,7 @@ def asyncapi_document(schemas: Mapping[Path, bytes], version: str) -> dict[str, 
     forms = {_form(path): msgspec.json.decode(text) for path, text in schemas.items()}
     components: dict[str, Any] = {}
     # The newest form of a type first: it has the plain name.
-    payloads = {form: _hoisted(form, deepcopy(forms[form]), components) for form in sorted(forms, reverse=True)}
+    payloads = {form: _hoisted(form, forms[form], components) for form in sorted(forms, reverse=True)}
     elsewhere = {name for channel in _CHANNELS for name in channel.records or ()}
     facts = sorted(form for form in forms if form[0] not in elsewhere)
     of_channel = {
@@ -124,7 +126,10 @@ def asyncapi_document(schemas: Mapping[Path, bytes], version: str) -> dict[str, 
     }
     samples = published_samples()
     messages = {
-        _message_name(form): _message(channel, form, payloads[form], samples)
+        _message_name(form): {
+            "summary": _summary(payloads[form], components),
+            **_message(channel, form, payloads[form], samples),
+        }
         for channel in _CHANNELS
         for form in of_channel[channel.name]
     }
@@ -165,31 +170,37 @@ def _message_name(form: Form) -> str:
 
 
 def _hoisted(form: Form, schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    """Move what the schema defines to the components and return what is left, which refers to them."""
-    definitions = schema.pop("$defs", {})
-    del schema["$schema"]
-    names = {name: _free_name(name, form, definitions, components) for name in definitions}
-    for name, definition in definitions.items():
-        components[names[name]] = _with_references(definition, names)
-    left: dict[str, Any] = _with_references(schema, names)
-    return left
-
-
-def _free_name(name: str, form: Form, definitions: Mapping[str, Any], components: Mapping[str, Any]) -> str:
-    plain = _with_references(definitions[name], {other: other for other in definitions})
-    return name if components.get(name, plain) == plain else f"{name}.of.{_message_name(form)}"
+    """Move what the schema defines to the components; return the rest of it, which refers to them."""
+    definitions = schema.get("$defs", {})
+    plain = {name: name for name in definitions}
+    hoisted = {name: _with_references(definition, plain) for name, definition in definitions.items()}
+    if any(components.get(name, definition) != definition for name, definition in hoisted.items()):
+        # An older form: what it shares with others by name may refer to what it does not share. It keeps its own.
+        own = {name: f"{_message_name(form)}.{name}" for name in definitions}
+        hoisted = {own[name]: _with_references(definition, own) for name, definition in definitions.items()}
+        plain = own
+    components.update(hoisted)
+    rest = {keyword: value for keyword, value in schema.items() if keyword not in ("$schema", "$defs")}
+    return dict(_with_references(rest, plain))
 
 
 def _with_references(schema: Any, names: Mapping[str, str]) -> Any:
     match schema:
         case {"$ref": str(reference)}:
-            return {"$ref": f"#/components/schemas/{names[reference.removeprefix('#/$defs/')]}"}
+            return {"$ref": _SCHEMAS + names[reference.removeprefix("#/$defs/")]}
         case dict():
             return {key: _with_references(value, names) for key, value in schema.items()}
         case list():
             return [_with_references(item, names) for item in schema]
         case _:
             return schema
+
+
+def _summary(payload: Mapping[str, Any], components: Mapping[str, Any]) -> str:
+    """Return the first paragraph of what is said of a record, or of each of its items."""
+    reference = payload["$ref"] if "$ref" in payload else payload["items"]["$ref"]
+    description: str = components[reference.removeprefix(_SCHEMAS)]["description"]
+    return " ".join(description.partition("\n\n")[0].split())
 
 
 def _message(channel: _Channel, form: Form, payload: dict[str, Any], samples: Mapping[Form, Record]) -> dict[str, Any]:

@@ -4,15 +4,17 @@ A new field needs a default (additive). Any other change makes a new schema vers
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Environment = Literal["dev", "staging", "prod"]
 KeyType = Literal["personal", "team", "service"]
 OwnerType = Literal["user", "team", "service"]
 Activation = Literal["now", "first-use"]
 RevocationReason = Literal["unspecified"]
+Moment = Annotated[datetime, Meta(tz=True)]
+"""A time that says where it is from: on the wire RFC 3339 with an offset."""
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -28,7 +30,7 @@ class SecretEnd(Struct, frozen=True, kw_only=True):
     """An older secret and when it stops to work: at once (None), or at the end of its grace."""
 
     id: str
-    ends_at: datetime | None = None
+    ends_at: Moment | None = None
 
 
 class OrganizationCreated(Struct, frozen=True, kw_only=True):
@@ -87,7 +89,7 @@ class KeyCreated(Struct, frozen=True, kw_only=True):
     description: str
     role: str | None
     environment: Environment
-    expires_at: datetime | None
+    expires_at: Moment | None
     secret: Secret
 
 
@@ -108,7 +110,7 @@ class KeyUpdated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     role: str | UnsetType | None = UNSET
-    expires_at: datetime | UnsetType | None = UNSET
+    expires_at: Moment | UnsetType | None = UNSET
 
 
 class KeyRevoked(Struct, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """The contracts are what their formats ask for, and what they show as examples is true."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from openapi_spec_validator import validate
 
 from infra.contracts.released import SCHEMAS, load
 from infra.contracts.schema_rules import resolve
+from keyledger.contracts.asyncapi import asyncapi_document
 from keyledger.contracts.published_samples import published_samples
 from keyledger.contracts.topics import LEDGER, TOPICS
 
@@ -21,7 +24,7 @@ def test_the_openapi_document_is_one() -> None:
 
 
 @pytest.mark.parametrize("path", EVENT_SCHEMAS, ids=lambda path: path.stem)
-def test_every_schema_is_one(path: Any) -> None:
+def test_every_schema_is_one(path: Path) -> None:
     Draft202012Validator.check_schema(load(path))
 
 
@@ -55,3 +58,27 @@ def test_nothing_in_the_document_knows_of_a_digest() -> None:
         schema = resolve(ASYNCAPI, payload["$ref"]) if "$ref" in payload else payload
         assert "digest" not in schema.get("properties", {})
     assert "digest" not in ASYNCAPI["components"]["schemas"]["PublishedSecret"]["properties"]
+
+
+def test_a_form_of_before_keeps_its_own_schema_beside_the_one_of_today() -> None:
+    stored = {Path("events") / path.name: path.read_bytes() for path in EVENT_SCHEMAS}
+    before = load(SCHEMAS / "events" / "KeyCreated.v1.json")
+    # Broken where only what KeyCreated refers to says something else: "secret" was a number.
+    before["$defs"]["PublishedSecret"] = {"type": "integer"}
+    stored[Path("events/KeyCreated.v2.json")] = stored[Path("events/KeyCreated.v1.json")]
+    stored[Path("events/KeyCreated.v1.json")] = json.dumps(before).encode()
+
+    document = asyncapi_document(stored, "0")
+
+    messages = document["components"]["messages"]
+    assert {"KeyCreated.v1", "KeyCreated.v2"} <= set(document["channels"]["events"]["messages"])
+    assert messages["KeyCreated.v2"]["headers"]["properties"]["ce_schemaversion"]["const"] == "2"
+    today = MESSAGES["KeyCreated.v1"]["examples"][0]["payload"]
+    for version, secret, accepted in (
+        ("v1", 7, True),
+        ("v1", {"id": "s1"}, False),
+        ("v2", {"id": "s1"}, True),
+        ("v2", 7, False),
+    ):
+        schema = {**messages[f"KeyCreated.{version}"]["payload"], "components": document["components"]}
+        assert Draft202012Validator(schema).is_valid({**today, "secret": secret}) is accepted
