@@ -6,9 +6,13 @@ from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
+from keyledger.contracts.alert import Alert
 from keyledger.contracts.ports import Clock
+from keyledger.contracts.topics import ALERTS
 from keyledger.eventlog.port import EventLog
 from keyledger.projections.sql import open_engine
+from keyledger.projections.sql_read_model import SqlGeneration
+from keyledger.projections.sql_rebuilding import SqlRebuildable
 from keyledger.runtime.process import Process
 from keyledger.runtime.settings import Settings
 from keyledger.runtime.together import run_together
@@ -16,12 +20,12 @@ from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.web.cursors import Cursors
 from keyledger.web.verifier_authentication import VerifierAuthentication
-from keyledger_anomalies.alerts import AlertPublisher
+from keyledger_anomalies.alerts import PARTITION, AlertPublisher
 from keyledger_anomalies.api import create_api
 from keyledger_anomalies.detector_state import DetectorState
 from keyledger_anomalies.loop import DetectorLoop
-from keyledger_anomalies.projector import AlertProjector
-from keyledger_anomalies.store import AlertStore
+from keyledger_anomalies.projector import AlertProjector, fill
+from keyledger_anomalies.store import AlertsTable, AlertStore
 from keyledger_anomalies.tally import Tally
 
 SCHEMA = "anomalies"
@@ -89,8 +93,7 @@ def build(
 
     ``owns_node``: its ``run`` runs the node; else whoever shares the node does.
     """
-    url = process.settings.alerts_url
-    engine = open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA)
+    engine = _engine(process.settings)
     alerts, publisher, tally = AlertStore(engine), AlertPublisher(event_log), Tally(process.registry)
     app = create_api(
         alerts,
@@ -112,6 +115,24 @@ def build(
         owns_node=owns_node,
         engine=engine,
     )
+
+
+def rebuildable(process: Process, event_log: EventLog) -> SqlRebuildable:
+    """Return the alerts' read model as an operator sees it."""
+
+    async def reach(generation: SqlGeneration[Alert, AlertsTable], offset: int) -> None:
+        await fill(event_log, generation, offset)
+
+    async def head() -> int:
+        _, end = await event_log.bounds(ALERTS.name, PARTITION)
+        return end
+
+    return SqlRebuildable(AlertStore(_engine(process.settings)), reach=reach, head=head)
+
+
+def _engine(settings: Settings) -> AsyncEngine:
+    url = settings.alerts_url
+    return open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA)
 
 
 def _detector(

@@ -7,8 +7,11 @@ from starlette.types import ASGIApp
 from keyledger.contracts.ports import Clock
 from keyledger.eventlog.port import EventLog
 from keyledger.projections.port import ReadModelUnavailable
+from keyledger.projections.rebuilding import ledger_head
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.projections.sql import open_engine
+from keyledger.projections.sql_read_model import SqlGeneration
+from keyledger.projections.sql_rebuilding import SqlRebuildable
 from keyledger.runtime.process import Process
 from keyledger.runtime.settings import InvalidSettings
 from keyledger.runtime.together import run_together
@@ -20,7 +23,7 @@ from keyledger.web.verifier_authentication import VerifierAuthentication
 from keyledger_directory.api import create_api
 from keyledger_directory.metrics import register
 from keyledger_directory.projector import KeyDirectory, KeyRow
-from keyledger_directory.store import DirectoryStore
+from keyledger_directory.store import DirectoryStore, KeysTable
 
 SCHEMA = "directory"
 RETRY_SECONDS = 0.5
@@ -112,6 +115,16 @@ def build(
         randomness=process.randomness,
     )
     return DirectoryService(app, store=store, runner=runner, node=node, owns_node=owns_node, clock=process.clock)
+
+
+def rebuildable(process: Process, event_log: EventLog) -> SqlRebuildable:
+    """Return the directory's read model as an operator sees it. Raises InvalidSettings."""
+
+    async def reach(generation: SqlGeneration[KeyRow, KeysTable], position: int) -> None:
+        await ProjectionRunner(KeyDirectory(), generation, event_log, clock=process.clock).reach(position)
+
+    store = DirectoryStore(_engine(process.settings.directory_url))
+    return SqlRebuildable(store, reach=reach, head=lambda: ledger_head(event_log))
 
 
 def _engine(url: str) -> AsyncEngine:

@@ -13,6 +13,7 @@ from keyledger.eventstore.verifying import ChainBroken, verify_chain
 from keyledger.runtime.masters import open_peppers
 from keyledger.runtime.process import Process, run
 from keyledger_commands.bootstrap import bootstrap as bootstrap_ledger
+from keyledger_standalone.read_models import parked, projections
 from keyledger_standalone.serving import serve_standalone
 
 app = typer.Typer(
@@ -22,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(projections, name="projections", no_args_is_help=True)
+app.add_typer(parked, name="parked", no_args_is_help=True)
 
 
 def _run(work: Callable[[Process], Coroutine[Any, Any, int]]) -> None:

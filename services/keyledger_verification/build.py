@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
-from keyledger.runtime.process import Process
+from keyledger.eventlog.port import EventLog
+from keyledger.runtime.process import INDEX_PREFIX, Process
 from keyledger.verification.asgi import VerifyApp
+from keyledger.verification.index_rebuilding import IndexRebuildable
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.peppers import Peppers
 from keyledger.web.positions import FollowedPositions
@@ -48,6 +50,21 @@ def build(
         trusted_proxies=process.settings.trusted_proxies,
     )
     return VerificationService(app, node)
+
+
+def rebuildables(process: Process, event_log: EventLog) -> list[IndexRebuildable]:
+    """Return the indexes of all nodes that this data folder holds, as an operator sees them."""
+    settings = process.settings
+    return [
+        IndexRebuildable(
+            folder,
+            node=folder.name.removeprefix(INDEX_PREFIX),
+            size_mb=settings.index_size_mb,
+            log=event_log,
+            clock=process.clock,
+        )
+        for folder in sorted(settings.data_dir.glob(f"{INDEX_PREFIX}*"))
+    ]
 
 
 def reader_of(positions: FollowedPositions) -> Callable[[str], int | None]:

@@ -30,6 +30,8 @@ from keyledger.verification.peppers import Peppers
 from keyledger.verification.projector import VerificationProjection
 
 CANNOT_START: Final = 2
+INDEX_PREFIX: Final = "index-"
+"""Before the node's name, the folder of its index in the data folder."""
 _REASONS: Final = (
     InvalidSettings,
     LedgerNotMigrated,
@@ -81,7 +83,7 @@ class Process:
         """Open this node's index and return the node; it does nothing before its ``run``. Raises IndexInUse."""
         settings = self.settings
         index = open_index(
-            settings.data_dir / f"index-{settings.node}",
+            settings.data_dir / f"{INDEX_PREFIX}{settings.node}",
             generation=VerificationProjection.generation,
             size_mb=settings.index_size_mb,
         )
