@@ -66,6 +66,7 @@ class Outcome:
 class Campaign:
     """One row of the table. ``run`` may raise: what it raises is a violation too.
 
+    ``naive`` is the same run of what has not this defence: the oracle must see it red.
     ``rounds`` are those of one run of ``make faults``, ``short_rounds`` those of the test in ``make test``.
     """
 
@@ -76,6 +77,7 @@ class Campaign:
     rounds: int
     budget_minutes: float
     short_rounds: int = 1
+    naive: Callable[[Stage], Awaitable[Outcome]] | None = None
     needs: frozenset[Need] = frozenset()
 
 

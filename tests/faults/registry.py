@@ -3,12 +3,22 @@
 from typing import Final
 
 from tests.faults.campaign import Campaign
-from tests.faults.campaigns import full_disk, killed_commands, killed_postgres, racing_writers, uncertain_commit
+from tests.faults.campaigns import (
+    full_disk,
+    guarded_creation,
+    killed_commands,
+    killed_postgres,
+    late_commit,
+    racing_writers,
+    uncertain_commit,
+)
 
 CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *killed_commands.CAMPAIGNS,
     *uncertain_commit.CAMPAIGNS,
     *racing_writers.CAMPAIGNS,
+    *guarded_creation.CAMPAIGNS,
+    *late_commit.CAMPAIGNS,
     *killed_postgres.CAMPAIGNS,
     *full_disk.CAMPAIGNS,
 )
