@@ -6,6 +6,7 @@ from tests.faults.campaign import Campaign
 from tests.faults.campaigns import (
     full_disk,
     guarded_creation,
+    index_power_cut,
     killed_commands,
     killed_postgres,
     late_commit,
@@ -21,4 +22,5 @@ CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *late_commit.CAMPAIGNS,
     *killed_postgres.CAMPAIGNS,
     *full_disk.CAMPAIGNS,
+    *index_power_cut.CAMPAIGNS,
 )

@@ -1,13 +1,15 @@
-"""A disk that fills up: a small file system of a run's own, and a process whose files may grow no more."""
+"""Disks that fail: a small one that fills up, a process whose files may grow no more, and one that loses power."""
 
 import contextlib
 import errno
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from infra.local.processes import find_program
 
 BALLAST: Final = "ballast"
 CHUNK_BYTES: Final = 1 << 20
@@ -49,11 +51,11 @@ def small_disk(folder: Path, *, size_mb: int) -> Iterator[SmallDisk]:
     """Give a file system of this size, mounted on ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     options = f"size={size_mb}m,mode=0711"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True, capture_output=True)
+    _run("mount", "-t", "tmpfs", "-o", options, "none", str(folder))
     try:
         yield SmallDisk(folder)
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True, capture_output=True)
+        _run("umount", "--lazy", str(folder))
 
 
 @contextmanager
@@ -65,3 +67,54 @@ def files_may_not_grow(pid: int, beyond_bytes: int) -> Iterator[None]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+class PowerCutDisk:
+    """A file system whose machine can lose power: what was not synced by then is gone.
+
+    It lies in a file, as on a disk: what the kernel has not written into that file is lost with the power.
+    """
+
+    def __init__(self, folder: Path, image: Path) -> None:
+        self.folder = folder
+        self._image, self._cuts = image, 0
+
+    def cut_power(self, let_go: Callable[[], None]) -> None:
+        """Go back to what the disk holds at this moment. ``let_go`` closes what is open, too late to be kept."""
+        self._cuts += 1
+        after = self._image.with_name(f"image-{self._cuts}")
+        _run("cp", "--sparse=always", str(self._image), str(after))
+        let_go()
+        self.unmount()
+        self._image.unlink()
+        self._image = after
+        self.mount()
+
+    def mount(self) -> None:
+        """Mount it; what was being written is recovered from its journal, as after a power cut."""
+        # commit: the kernel writes when it is told to and not each five seconds, in the middle of our copying.
+        _run("mount", "-o", "loop,commit=300", str(self._image), str(self.folder))
+
+    def unmount(self) -> None:
+        """Unmount it."""
+        _run("umount", str(self.folder))
+
+
+@contextmanager
+def power_cut_disk(folder: Path, *, size_mb: int) -> Iterator[PowerCutDisk]:
+    """Give an ext4 file system of this size, mounted on a folder in ``folder``."""
+    image, mounted = folder / "image", folder / "disk"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(size_mb << 20)
+    _run("mkfs.ext4", "-q", "-m", "0", str(image))
+    disk = PowerCutDisk(mounted, image)
+    disk.mount()
+    try:
+        yield disk
+    finally:
+        disk.unmount()
+
+
+def _run(*command: str) -> None:
+    subprocess.run([find_program(command[0]), *command[1:]], check=True, capture_output=True)
