@@ -10,6 +10,7 @@ from tests.faults.campaigns import (
     killed_commands,
     killed_postgres,
     late_commit,
+    ledger_power_cut,
     racing_writers,
     uncertain_commit,
 )
@@ -22,5 +23,6 @@ CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *late_commit.CAMPAIGNS,
     *killed_postgres.CAMPAIGNS,
     *full_disk.CAMPAIGNS,
+    *ledger_power_cut.CAMPAIGNS,
     *index_power_cut.CAMPAIGNS,
 )

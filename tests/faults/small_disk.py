@@ -4,7 +4,7 @@ import contextlib
 import errno
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -77,17 +77,19 @@ class PowerCutDisk:
 
     def __init__(self, folder: Path, image: Path) -> None:
         self.folder = folder
-        self._image, self._cuts = image, 0
+        self._image, self._after, self._cuts = image, image, 0
 
-    def cut_power(self, let_go: Callable[[], None]) -> None:
-        """Go back to what the disk holds at this moment. ``let_go`` closes what is open, too late to be kept."""
+    def lose_power(self) -> None:
+        """What is not on the disk at this moment is lost. Whoever works on it notices when it comes back."""
         self._cuts += 1
-        after = self._image.with_name(f"image-{self._cuts}")
-        _run("cp", "--sparse=always", str(self._image), str(after))
-        let_go()
+        self._after = self._image.with_name(f"image-{self._cuts}")
+        _run("cp", "--sparse=always", str(self._image), str(self._after))
+
+    def come_back(self) -> None:
+        """Go on with what the disk held when the power was lost. Everything on it must be closed by now."""
         self.unmount()
         self._image.unlink()
-        self._image = after
+        self._image = self._after
         self.mount()
 
     def mount(self) -> None:

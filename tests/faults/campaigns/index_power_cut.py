@@ -58,20 +58,18 @@ async def _cut(stage: Stage, close: Callable[[LmdbIndex], None]) -> Outcome:
             if stage.random.random() < 0.5:
                 stage.say("closed, then cut")
                 close(index)
-                disk.cut_power(lambda: None)
+                disk.lose_power()
             else:
                 stage.say("cut")
-                disk.cut_power(lambda index=index: _abandon(index))  # type: ignore[misc]
+                disk.lose_power()
+                index.environment.close()
+                _release(index)
                 kept, held = Checkpoint(), {}
+            disk.come_back()
             outcome.faults += 1
             if outcome.violations:
                 break
     return outcome
-
-
-def _abandon(index: LmdbIndex) -> None:
-    index.environment.close()
-    _release(index)
 
 
 async def _differences(index: LmdbIndex, kept: Checkpoint, held: Rows) -> list[str]:
