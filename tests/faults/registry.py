@@ -8,6 +8,7 @@ from tests.faults.campaigns import (
     guarded_creation,
     index_power_cut,
     killed_commands,
+    killed_first_start,
     killed_postgres,
     late_commit,
     ledger_power_cut,
@@ -17,6 +18,7 @@ from tests.faults.campaigns import (
 
 CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *killed_commands.CAMPAIGNS,
+    *killed_first_start.CAMPAIGNS,
     *uncertain_commit.CAMPAIGNS,
     *racing_writers.CAMPAIGNS,
     *guarded_creation.CAMPAIGNS,

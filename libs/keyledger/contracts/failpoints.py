@@ -16,6 +16,8 @@ Name = Literal[
     "ledger.before_commit",
     "ledger.in_commit",
     "ledger.after_commit",
+    "secret.before_name",
+    "secret.after_name",
     "relay.before_send",
     "relay.after_send",
     "relay.after_checkpoint",

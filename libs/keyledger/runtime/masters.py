@@ -2,8 +2,12 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
+from keyledger.contracts import failpoints
 from keyledger.runtime.settings import InvalidSettings, Settings
 from keyledger.verification.peppers import MASTER_BYTES, Peppers
 
@@ -30,28 +34,42 @@ def open_peppers(settings: Settings) -> Peppers:
 def write_once(path: Path, secret: str) -> bool:
     """Write a secret to a new file (mode 0600), whole and durable or not at all; False if the file is there already."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        with _new_file(path) as (file, source):
             file.write(secret + "\n")
             file.flush()
             os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, this fails when another process was first
+            failpoints.reach("secret.before_name")
+            # Unlike a rename, this fails when another process was first. A folder's descriptor makes it follow /proc.
+            os.link(source, path.name, dst_dir_fd=folder)
+            failpoints.reach("secret.after_name")
+        os.fsync(folder)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink()
-    _sync_folder(path.parent)
+        os.close(folder)
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextmanager
+def _new_file(path: Path) -> Iterator[tuple[TextIO, str]]:
+    """Give a new file beside ``path``, and what to link it by.
+
+    It has no name where the file system can do that: a process that is killed here then leaves no copy of the secret.
+    """
+    temporary: Path | None = None
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except (AttributeError, OSError):  # not on Linux, or not on this file system; a full disk says so again below
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            yield file, f"/proc/self/fd/{descriptor}" if temporary is None else str(temporary)
     finally:
-        os.close(descriptor)
+        if temporary is not None:
+            temporary.unlink()
 
 
 def _parse(text: str, where: str) -> Peppers:
