@@ -29,12 +29,12 @@ class Comparison:
     old: Schema
     new: Schema
     direction: Direction
-    under_way: list[tuple[str | None, str | None]] = field(default_factory=list)
+    under_way: list[tuple[int, int]] = field(default_factory=list)
 
     def breaks(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
         """Yield a line for each way in which ``new`` breaks who relied on ``old``; ``at`` says where they stand."""
-        pair = (old.get("$ref"), new.get("$ref"))
-        if None not in pair and pair in self.under_way:  # a schema that contains itself
+        pair = (id(old), id(new))
+        if pair in self.under_way:  # a schema that contains itself
             return
         self.under_way.append(pair)
         olds, news = list(_alternatives(old, self.old)), list(_alternatives(new, self.new))

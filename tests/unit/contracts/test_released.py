@@ -216,16 +216,34 @@ def test_a_break_says_where_it_is() -> None:
     assert list(schema_breaks(KEY_CREATED, gone, "KeyCreated")) == ["KeyCreated/secret/id: was removed"]
 
 
-def test_a_break_in_one_of_several_alternatives_is_found_although_the_others_share_it() -> None:
+def test_a_break_is_found_wherever_the_broken_schema_is_used() -> None:
     shared = {"type": "object", "properties": {"at": {"type": "integer"}}, "required": ["at"]}
-    one_of = {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]}
-    old: dict[str, Any] = {"$defs": {"A": shared}, "properties": {"first": one_of, "second": one_of}}
+    reference = {"$ref": "#/$defs/A"}
+    pair = {"type": "object", "properties": {"first": reference, "second": reference}}
+    either = {"anyOf": [pair, {"type": "object", "properties": {"at": reference, "more": {"type": "string"}}}]}
+    old: dict[str, Any] = {"$defs": {"A": shared}, "properties": {"pair": pair, "either": either}}
     new = deepcopy(old)
     new["$defs"]["A"]["properties"] = {"at": {"type": "string"}}
-    assert list(schema_breaks(old, new, "it")) == [
-        "it/first/at: type changed from integer to string",
-        "it/second/at: type changed from integer to string",
+    found = list(schema_breaks(old, new, "it"))
+    assert [line.partition(":")[0] for line in found] == [
+        "it/either/first/at",
+        "it/either/second/at",
+        "it/either/at/at",
+        "it/pair/first/at",
+        "it/pair/second/at",
     ]
+
+
+def test_a_schema_that_contains_itself_is_compared_to_its_end() -> None:
+    either = {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}
+    old: dict[str, Any] = {
+        "$ref": "#/$defs/Node",
+        "$defs": {"Node": {"type": "object", "properties": {"next": either, "name": {"type": "string"}}}},
+    }
+    new = deepcopy(old)
+    assert list(schema_breaks(old, new, "it")) == []
+    new["$defs"]["Node"]["properties"]["name"] = {"type": "integer"}
+    assert "it/name: type changed from string to integer" in list(schema_breaks(old, new, "it"))
 
 
 def test_a_form_that_is_not_written_any_more_keeps_its_schema(tmp_path: Path) -> None:

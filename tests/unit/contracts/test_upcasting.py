@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from keyledger.contracts.cloudevents import published_record
 from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry, Header, seal
 from keyledger.contracts.registry import EventType, Published, UndecodableEvent, decode, publish
 from keyledger.domain.events import Secret
@@ -91,3 +92,9 @@ def test_upcasters_change_nothing_that_they_were_given() -> None:
     form_1, form_2 = deepcopy(FORMS[1]), deepcopy(FORMS[2])
     assert _any_currency(_cents(form_1)) == _any_currency(form_2) == FORMS[3]
     assert (form_1, form_2) == (FORMS[1], FORMS[2])
+
+
+def test_a_record_names_the_version_of_what_it_holds_and_not_of_what_is_left_out() -> None:
+    headers, data = published_record(_row(9, FORMS[3], may_ignore=True), "store")
+    named = dict(headers)
+    assert (named["ce_type"], named["ce_schemaversion"], data) == (b"keyledger.Withheld", b"1", b"{}")
