@@ -12,6 +12,7 @@ from keyledger.contracts.topics import Topic
 from keyledger.eventlog.limits import check_records
 from keyledger.eventlog.logfile import LogFile, Send
 from keyledger.eventlog.port import LogUnavailable, NewRecord, Record
+from keyledger.eventlog.recent import Recent
 from keyledger.eventlog.tails import Tails
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class EmbeddedLog:
         self._waiting: list[tuple[Send, asyncio.Future[int]]] = []
         self._committing: asyncio.Task[None] | None = None
         self._tails = Tails()
+        self._recent = Recent()
         self._watching = asyncio.create_task(self._watch(), name="keyledger-log-watch")
         self._closed = False
 
@@ -108,6 +110,8 @@ class EmbeddedLog:
         while True:
             chunk = await self._run(self._writer, lambda: self._writing.prune(self._now() // 1_000, PRUNE_RECORDS))
             deleted += chunk
+            if chunk:
+                self._recent.forget()
             if chunk < PRUNE_RECORDS:
                 return deleted
 
@@ -122,6 +126,10 @@ class EmbeddedLog:
 
     async def read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
         """Return what is there from the offset on, at once. Raises OffsetOutOfRange, LogUnavailable."""
+        recent = self._recent.read((topic, partition), offset, max_records)
+        if recent:
+            self._must_be_open()
+            return recent
         found, end = await self._run(self._reader, lambda: self._reading.read(topic, partition, offset, max_records))
         self._tails.advance({(topic, partition): end})
         return found
@@ -160,16 +168,18 @@ class EmbeddedLog:
 
     async def _commit(self, batch: list[tuple[Send, asyncio.Future[int]]]) -> None:
         sends = [send for send, _ in batch]
+        now_ms = self._now() // 1_000
         try:
-            answers, ends = await self._in_thread(
-                self._writer, lambda: self._writing.append(sends, self._now() // 1_000)
-            )
+            answers, ends = await self._in_thread(self._writer, lambda: self._writing.append(sends, now_ms))
         except Exception as error:  # noqa: BLE001 - not swallowed: whatever it was, every waiting caller gets it
             for _, waiting in batch:
                 if not waiting.done():
                     waiting.set_exception(error)
             return
-        for (_, waiting), answer in zip(batch, answers, strict=True):
+        for (send, waiting), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, int):
+                first = answer + 1 - len(send.records)
+                self._recent.add((send.topic, send.partition), first, now_ms, send.records)
             if waiting.done():
                 continue  # its caller gave up; the records are there
             if isinstance(answer, int):

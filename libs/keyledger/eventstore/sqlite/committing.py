@@ -24,6 +24,7 @@ from keyledger.eventstore.admission import (
 )
 from keyledger.eventstore.arrivals import Arrivals
 from keyledger.eventstore.port import Append, Appended, Head, LedgerNotMigrated
+from keyledger.eventstore.recent import RecentRows
 from keyledger.eventstore.rows import to_row
 from keyledger.eventstore.sqlite import statements
 from keyledger.eventstore.sqlite.connections import begin, connect, failures_told
@@ -33,16 +34,18 @@ from keyledger.eventstore.writer import CommitUncertain
 class SqliteCommitter:
     """Commits batches in ``thread``: the wait for the disk must not stop the event loop."""
 
-    def __init__(self, path: Path, thread: Executor, *, clock: Clock, arrivals: Arrivals) -> None:
+    def __init__(self, path: Path, thread: Executor, *, clock: Clock, arrivals: Arrivals, recent: RecentRows) -> None:
         self._path = path
         self._thread = thread
         self._clock = clock
         self._arrivals = arrivals
+        self._recent = recent
         self._connection: sqlite3.Connection | None = None
 
     async def commit(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         """As ``writer.Committer.commit``."""
         admission = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
+        self._recent.add(admission.entries)
         self._arrivals.reached(admission.head.position)
         return admission.outcomes
 

@@ -29,6 +29,7 @@ from keyledger.eventstore.port import (
     Profile,
     Replayed,
 )
+from keyledger.eventstore.recent import RecentRows
 from keyledger.eventstore.rows import COLUMNS, to_entry
 from keyledger.eventstore.sqlite import statements
 from keyledger.eventstore.sqlite.committing import SqliteCommitter
@@ -55,7 +56,10 @@ class SqliteLedger:
         self._read_thread = ThreadPoolExecutor(1, "ledger-reader")
         self._reads = reads
         self._marks: sqlite3.Connection | None = None
-        self._committer = SqliteCommitter(path, self._write_thread, clock=clock, arrivals=self._arrivals)
+        self._recent = RecentRows()
+        self._committer = SqliteCommitter(
+            path, self._write_thread, clock=clock, arrivals=self._arrivals, recent=self._recent
+        )
         self._writer = GroupCommit(self._committer, clock=clock)
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
@@ -92,6 +96,10 @@ class SqliteLedger:
         return await self._read(load)
 
     async def read(self, after: int, *, limit: int) -> list[Entry]:
+        recent = self._recent.after(after, limit)
+        if recent:
+            return recent
+
         def read(reads: sqlite3.Connection) -> list[Entry]:
             rows = reads.execute(statements.PAGE, (after, limit))
             return [_entry(row) for row in rows]

@@ -1,0 +1,67 @@
+"""What this process appended last, kept in memory for readers at the end: they need not wait for a thread and the file.
+
+Only what is committed is given in here, so that no reader sees what a kill of the process could still take back.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from keyledger.eventlog.port import NewRecord, Record
+
+KEPT_RECORDS: Final = 500
+KEPT_BYTES: Final = 512 * 1024
+"""Of values, in each partition."""
+
+
+class _Batch(Struct, frozen=True, gc=False):
+    first: int
+    timestamp: int
+    records: Sequence[NewRecord]
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.records)
+
+
+class Recent:
+    """The last batches of each partition, without a gap. For one event loop."""
+
+    def __init__(self) -> None:
+        self._batches: dict[tuple[str, int], deque[_Batch]] = {}
+
+    def add(self, place: tuple[str, int], first: int, timestamp: int, records: Sequence[NewRecord]) -> None:
+        """Keep a batch that was committed at the offset ``first``; ``timestamp`` in milliseconds."""
+        batches = self._batches.setdefault(place, deque())
+        if batches and batches[-1].end != first:
+            batches.clear()  # another process wrote in between
+        batches.append(_Batch(first, timestamp, records, sum(len(record.value) for record in records)))
+        while batches and _too_much(batches):
+            batches.popleft()
+
+    def read(self, place: tuple[str, int], offset: int, max_records: int) -> list[Record]:
+        """Return records from the offset on; none where the file has to be asked."""
+        batches = self._batches.get(place)
+        if not batches or not batches[0].first <= offset < batches[-1].end:
+            return []
+        topic, partition = place
+        found: list[Record] = []
+        for batch in batches:
+            skipped = max(0, offset - batch.first)
+            for number, new in enumerate(batch.records[skipped:], batch.first + skipped):
+                if len(found) == max_records:
+                    return found
+                found.append(Record(topic, partition, number, batch.timestamp, new.key, new.value, new.headers))
+        return found
+
+    def forget(self) -> None:
+        """Keep nothing: some of it may have been deleted."""
+        self._batches.clear()
+
+
+def _too_much(batches: deque[_Batch]) -> bool:
+    records = batches[-1].end - batches[0].first
+    return records > KEPT_RECORDS or sum(batch.size_bytes for batch in batches) > KEPT_BYTES
