@@ -1,0 +1,34 @@
+"""What the ledger of every schedule begins with: an organization, its role, and a team that owns keys."""
+
+from typing import Final
+
+from keyledger.contracts.registry import encode
+from keyledger.domain.events import Event, OrganizationCreated, RoleDefined, TeamCreated
+from keyledger.domain.identifiers import resource_id, role_stream
+from keyledger.eventstore.port import Append
+
+ORGANIZATION: Final = resource_id("org", 1)
+TEAM: Final = resource_id("team", 1)
+
+
+def beginnings() -> list[Append]:
+    """Return the appends that come first."""
+    role = RoleDefined(
+        organization_id=ORGANIZATION, role="viewer", name="Viewer", permissions=("agents:read",), grants=()
+    )
+    return [
+        _append(ORGANIZATION, OrganizationCreated(organization_id=ORGANIZATION, name="an organization")),
+        _append(role_stream(ORGANIZATION, "viewer"), role),
+        _append(TEAM, TeamCreated(organization_id=ORGANIZATION, team_id=TEAM, name="a team")),
+    ]
+
+
+def _append(stream: str, event: Event) -> Append:
+    return Append(
+        append_id=f"beginning {stream}",
+        organization_id=ORGANIZATION,
+        stream=stream,
+        expected_version=0,
+        events=(encode(event),),
+        request_id="beginning",
+    )

@@ -1,0 +1,174 @@
+"""A broker whose calls may fail before or after having taken effect, hang, or take effect late; topics may be lost."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keyledger.contracts.topics import LEDGER, Topic
+from keyledger.eventlog.limits import check_records
+from keyledger.eventlog.port import LogUnavailable, NewRecord, OffsetOutOfRange, Record
+from tests.simulation.clock import true_time
+from tests.simulation.faults import World
+from tests.simulation.loop import Process
+
+Place = tuple[str, int]
+
+
+class Broker:
+    """What stays when processes die: the records of each partition, from offset 0 on."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.topics: dict[str, Topic] = {}
+        self.records: dict[Place, list[Record]] = {}
+        self.made: dict[str, int] = {}
+        """How often a topic was made: who knew it before it was lost must find out."""
+        self._waiting: dict[Place, list[asyncio.Future[None]]] = {}
+
+    def ensure(self, topics: Sequence[Topic]) -> None:
+        for topic in topics:
+            if topic.name not in self.topics:
+                self._make(topic)
+
+    def append(self, place: Place, records: Sequence[NewRecord]) -> int:
+        check_records(records)
+        held, now_ms = self.held(place), true_time(self.world) // 1_000
+        for new in records:
+            held.append(Record(*place, len(held), now_ms, new.key, new.value, new.headers))
+        for waiter in self._waiting.pop(place, ()):
+            self.world.loop.outside_at(self.world.now() + self.world.latency(), _wake, waiter)
+        return len(held) - 1
+
+    def held(self, place: Place) -> list[Record]:
+        """Return all records of a partition. Raises LogUnavailable."""
+        try:
+            return self.records[place]
+        except KeyError:
+            raise LogUnavailable(f"there is no {place[0]}/{place[1]}") from None
+
+    def grown(self, place: Place) -> "asyncio.Future[None]":
+        """Return what is done once the partition may hold more."""
+        waiter: asyncio.Future[None] = self.world.loop.create_future()
+        self._waiting.setdefault(place, []).append(waiter)
+        return waiter
+
+    def lose(self, name: str) -> None:
+        """Lose everything the topic holds: it is there again, empty, with other offsets for what comes."""
+        if name in self.topics:
+            self.world.note("outside", "topic lost", name)
+            self.world.happened["topic lost"] += 1
+            self._make(self.topics[name])
+
+    def _make(self, topic: Topic) -> None:
+        self.topics[topic.name] = topic
+        self.made[topic.name] = self.made.get(topic.name, 0) + 1
+        for number in range(topic.partitions):
+            self.records[topic.name, number] = []
+
+
+class SimulatedLog:
+    """One process's connection to the broker."""
+
+    def __init__(self, broker: Broker, process: Process) -> None:
+        self.broker, self.process = broker, process
+
+    async def ensure_topics(self, topics: Sequence[Topic]) -> None:
+        await self.ask("ensure_topics", lambda: self.broker.ensure(topics))
+
+    async def producer(self) -> "SimulatedProducer":
+        await self.ask("producer", lambda: None)
+        return SimulatedProducer(self)
+
+    async def reader(self, topic: str, partition: int, offset: int) -> "SimulatedReader":
+        return SimulatedReader(self, (topic, partition), offset)
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        bounds: tuple[int, int] = await self.ask("bounds", lambda: (0, len(self.broker.held((topic, partition)))), topic)
+        return bounds
+
+    async def close(self) -> None: ...
+
+    async def ask(self, what: str, answer: Callable[[], Any], detail: object = "") -> Any:
+        """Call the broker for something that changes no record."""
+        return await self.broker.world.call(self.process, f"log.{what}", answer, LogUnavailable, detail=detail)
+
+
+class SimulatedProducer:
+    """Appends in the order of its calls, as long as each is awaited; one that failed may still arrive later."""
+
+    def __init__(self, log: SimulatedLog) -> None:
+        self._broker, self._process = log.broker, log.process
+        self._knows = dict(self._broker.made)
+
+    async def send(self, topic: str, partition: int, records: Sequence[NewRecord]) -> int:
+        made = self._knows.setdefault(topic, self._broker.made.get(topic, 0))
+
+        def append() -> int:
+            if self._broker.made.get(topic) != made:
+                self._knows.pop(topic, None)
+                raise LogUnavailable(f"{topic} is another one than before")
+            return self._broker.append((topic, partition), records)
+
+        return await self._broker.world.call(
+            self._process,
+            "log.send",
+            append,
+            LogUnavailable,
+            uncertain=LogUnavailable,
+            detail=f"{topic}/{partition} {[_named(record) for record in records]}",
+        )
+
+    async def close(self) -> None: ...
+
+
+class SimulatedReader:
+    """Reads one partition from an offset on, sometimes less than there is."""
+
+    def __init__(self, log: SimulatedLog, place: Place, offset: int) -> None:
+        self._log, self._place, self._offset = log, place, offset
+
+    async def poll(self, *, max_records: int, timeout_seconds: float) -> list[Record]:
+        found = await self._fetch(max_records)
+        if not found:
+            await self._until_grown(timeout_seconds)
+            found = await self._fetch(max_records)
+        if found:
+            self._offset = found[-1].offset + 1
+        return found
+
+    async def close(self) -> None: ...
+
+    async def _fetch(self, most: int) -> list[Record]:
+        world = self._log.broker.world
+
+        def fetch() -> list[Record]:
+            held = self._log.broker.held(self._place)
+            if self._offset > len(held):
+                raise OffsetOutOfRange(f"{self._place} holds {len(held)}, asked for {self._offset}")
+            start = self._offset
+            if world.unreliable_delivery and self._place[0] == LEDGER.name and start < len(held) and world.chance(0.1):
+                start = world.random.randrange(max(0, start - 3), min(start + 3, len(held)))
+                world.happened["delivered again" if start < self._offset else "not delivered"] += 1
+            there = min(most, len(held) - start)
+            count = world.random.randint(1, there) if there > 1 and world.chance(0.5) else there
+            return held[start : start + count]
+
+        found: list[Record] = await self._log.ask("poll", fetch, f"{self._place[0]}/{self._place[1]} {self._offset}")
+        return found
+
+    async def _until_grown(self, timeout_seconds: float) -> None:
+        waiter = self._log.broker.grown(self._place)
+        timer = self._log.broker.world.loop.call_later(timeout_seconds, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _named(record: NewRecord) -> str:
+    return (dict(record.headers).get("ce_id") or record.key or b"").decode()

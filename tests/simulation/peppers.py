@@ -1,0 +1,5 @@
+from typing import Final
+
+from keyledger.verification.peppers import Peppers
+
+PEPPERS: Final = Peppers([b"the master of the simulation, 32"])
