@@ -148,13 +148,20 @@ def add_detector_shell(system: System) -> Slot:
     """
 
     async def main(process: Process) -> None:
+        system.generation += 1
         log = SimulatedLog(system.broker, process)
         publish = system.running["detector"] = AlertPublisher(log)
         await _until_there(system, partial(log.ensure_topics, (*TOPICS, CHANGELOG)))
         shells = (_Shell(system, log, publish, partition) for partition in range(AUTH_BY_SOURCE.partitions))
         await run_together(**{f"partition_{shell.partition}": shell.run() for shell in shells})
 
-    return system.slot("detector", main)
+    slot = system.slot("detector", main)
+    slot.may_end_by.add(PartitionsLost)
+    return slot
+
+
+class PartitionsLost(Exception):
+    """The group gave the partitions to another process while this one stood still."""
 
 
 class _Shell:
@@ -164,6 +171,12 @@ class _Shell:
         self.partition = partition
         self._system, self._log, self._publish = system, log, publish
         self._acknowledged = 0
+        self._generation = system.generation
+
+    def _must_own(self) -> None:
+        """The broker refuses a former owner's fetches and offsets. What its producer sends is not refused."""
+        if self._generation != self._system.generation:
+            raise PartitionsLost
 
     async def run(self) -> None:
         producer = await _until_there(self._system, self._log.producer)
@@ -182,7 +195,9 @@ class _Shell:
         offset = self._acknowledged = self._system.committed_offsets.get(self.partition, 0)
         reader = await self._log.reader(AUTH_BY_SOURCE.name, self.partition, offset)
         while True:
-            for record in await _until_there(self._system, partial(reader.poll, max_records=10, timeout_seconds=5.0)):
+            records = await _until_there(self._system, partial(reader.poll, max_records=10, timeout_seconds=5.0))
+            self._must_own()
+            for record in records:
                 observed = observe_record(read_attempts(record), table)
                 table.update(observed.entries)
                 await lane.put(observed, (), partial(self._written, record.offset + 1))
@@ -193,6 +208,7 @@ class _Shell:
     async def _commit_offsets(self) -> None:
         while True:
             await self._system.clock("detector").sleep(_OFFSET_COMMIT_SECONDS)
+            self._must_own()
             self._system.committed_offsets[self.partition] = self._acknowledged
 
     async def _recovered(self) -> dict[str, bytes]:

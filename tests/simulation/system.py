@@ -123,6 +123,8 @@ class System:
         self.clocks: dict[str, SimulatedClock] = {}
         self.running: dict[str, Any] = {}
         """What runs in a slot now, by the slot's name."""
+        self.generation = 0
+        """Of the distributed detector's consumer group."""
         self.boots: dict[str, str] = {}
 
     def slot(self, name: str, main: Callable[[Process], Awaitable[None]]) -> Slot:
