@@ -1,6 +1,9 @@
 """Attempts: real ones at the verifier node, judged as they are answered, and made-up ones at the edges."""
 
+from typing import Final
+
 from keyledger.contracts.auth_event import AuthAttempt
+from keyledger.contracts.verdict import Code
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.verdict import Ask, Verdict
 from tests.simulation.callers import Callers, Issued
@@ -10,6 +13,7 @@ from tests.simulation.programs import MAX_STALENESS_SECONDS
 from tests.simulation.system import SKEW_SECONDS, System, Violation
 
 SOURCES = ("192.0.2.1", "192.0.2.2", "198.51.100.7")
+_CODES: Final[tuple[Code, ...]] = ("invalid-credential", "invalid-credential", "revoked", "valid")
 _HALF_SKEW_US = round(SKEW_SECONDS * 500_000)
 
 
@@ -71,7 +75,7 @@ class Attempts:
         if sink is None or process is None or not self._system.alive(edge):
             return
         random = self._world.random
-        code = random.choice(("invalid-credential", "invalid-credential", "revoked", "valid"))
+        code = random.choice(_CODES)
         attempt = AuthAttempt(
             id=sink.next_id(),
             at=self._system.clock(edge).now(),

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
-from keyledger.contracts.registry import decode, encode
+from keyledger.contracts.registry import encode
 from keyledger.domain import keys
 from keyledger.domain.events import KeyEvent, Secret
 from keyledger.domain.identifiers import resource_id
@@ -19,7 +19,7 @@ from keyledger.eventstore.port import (
 )
 from keyledger.verification.token import mint, secret_of
 from tests.simulation.faults import World
-from tests.simulation.history import ORGANIZATION, TEAM
+from tests.simulation.history import ORGANIZATION, TEAM, key_of
 from tests.simulation.ledger import REFUSED, SimulatedLedger
 from tests.simulation.peppers import PEPPERS
 from tests.simulation.system import System
@@ -70,9 +70,9 @@ class Callers:
     def send(self, kind: Kind | None = None) -> None:
         """Send a command, and have somebody wait for its answer."""
         random, number = self._world.random, len(self.orders) + 1
-        chosen: Kind = kind or random.choices(
-            ("create", "rotate", "rename", "revoke", "malformed"), (5, 3, 4, 3, 0.5)
-        )[0]
+        chosen: Kind = (
+            kind or random.choices(("create", "rotate", "rename", "revoke", "malformed"), (5, 3, 4, 3, 0.5))[0]
+        )
         order = Order(number, chosen, resource_id("key", random.randint(1, KEYS)))
         if kind is not None:
             order.key_id = resource_id("key", KEYS + number)  # a key of its own: it changes something in any case
@@ -107,19 +107,22 @@ class Callers:
         self._world.note(f"order-{order.number}", outcome, f"{order.kind} {order.key_id[-3:]} {order.position}")
 
     async def _sent(self, order: Order) -> Outcome:
-        while not (alive := [name for name in self._commands if self._system.alive(name)]):
-            await asyncio.sleep(0.2)
-        name = self._world.random.choice(alive)
-        process = self._system.slots[name].current
-        ledger = self._system.running.get(name)
+        there = [name for name in self._commands if self._system.alive(name) and name in self._system.running]
+        name = self._world.random.choice(there or self._commands)
+        process, ledger = self._system.slots[name].current, self._system.running.get(name)
         if process is None or ledger is None:
             await asyncio.sleep(0.2)
             return "not written"
         answer: asyncio.Future[Outcome] = self._world.loop.create_future()
         task = self._world.loop.spawn(process, handle(self._world, ledger, order, self.tokens))
         task.add_done_callback(lambda done: _answer(answer, done), context=self._system.outside)
-        process.at_death.append(lambda: answer.done() or answer.set_result("unknown"))
+        process.at_death.append(lambda: _give_up(answer))
         return await answer
+
+
+def _give_up(answer: "asyncio.Future[Outcome]") -> None:
+    if not answer.done():
+        answer.set_result("unknown")
 
 
 def _answer(answer: "asyncio.Future[Outcome]", done: "asyncio.Task[Outcome]") -> None:
@@ -132,7 +135,9 @@ def _answer(answer: "asyncio.Future[Outcome]", done: "asyncio.Task[Outcome]") ->
         answer.set_exception(error)
 
 
-async def handle(world: World, ledger: SimulatedLedger, order: Order, tokens: list[Issued]) -> Outcome:
+async def handle(  # noqa: PLR0911 - one for each answer there is
+    world: World, ledger: SimulatedLedger, order: Order, tokens: list[Issued]
+) -> Outcome:
     """Load, decide, append; again when others were faster: what a command's route does."""
     for _ in range(ATTEMPTS):
         try:
@@ -140,8 +145,7 @@ async def handle(world: World, ledger: SimulatedLedger, order: Order, tokens: li
                 order.position = replay.position
                 return "acknowledged"
             rows = (await ledger.load([order.key_id]))[order.key_id]
-            events = [fact.event for row in rows if (fact := decode(row)) is not None]
-            decided = _decide(world, keys.fold(events), order, tokens)  # type: ignore[arg-type] - of a key's stream
+            decided = _decide(world, key_of(rows), order, tokens)
         except LedgerUnavailable:
             return "not written"
         except (keys.KeyNotFound, keys.KeyRefused):

@@ -12,7 +12,7 @@ from tests.simulation.loop import Process, SimulatedLoop
 
 T = TypeVar("T")
 Fate = Literal["done", "before", "after", "late"]
-"""``before``: failed, and nothing was done. ``after``: done, but it looks failed. ``late``: looks failed, done later."""
+"""``before``: failed, nothing was done. ``after``: done, but it looks failed. ``late``: looks failed, done later."""
 
 LATE_SECONDS: Final = 6.0
 HANG_SECONDS: Final = 4.0
@@ -41,7 +41,7 @@ class World:
     def __init__(self, seed: int, *, disorder: float, odds: Odds, tell: Callable[[str], None] | None = None) -> None:
         self.seed = seed
         self.random = Random(seed)
-        self.loop = SimulatedLoop(Random(seed + 1), disorder=disorder)
+        self.loop = SimulatedLoop(Random(seed + 1), disorder=disorder)  # type: ignore[abstract]  # it has what is used
         self.odds = odds
         self.unreliable_delivery = False
         """Readers of the ledger's topic get some records again, and some not at once."""
@@ -115,7 +115,7 @@ class World:
         result: T = await answer
         return result
 
-    def _arrive(
+    def _arrive(  # noqa: PLR0917 - a timer calls it, by position
         self,
         process: Process,
         what: str,

@@ -1,9 +1,12 @@
 """What the ledger of every schedule begins with: an organization, its role, and a team that owns keys."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, cast
 
-from keyledger.contracts.registry import encode
-from keyledger.domain.events import Event, OrganizationCreated, RoleDefined, TeamCreated
+from keyledger.contracts.envelope import Entry
+from keyledger.contracts.registry import decode, encode
+from keyledger.domain import keys
+from keyledger.domain.events import Event, KeyEvent, OrganizationCreated, RoleDefined, TeamCreated
 from keyledger.domain.identifiers import resource_id, role_stream
 from keyledger.eventstore.port import Append
 
@@ -21,6 +24,11 @@ def beginnings() -> list[Append]:
         _append(role_stream(ORGANIZATION, "viewer"), role),
         _append(TEAM, TeamCreated(organization_id=ORGANIZATION, team_id=TEAM, name="a team")),
     ]
+
+
+def key_of(rows: Sequence[Entry]) -> keys.Key:
+    """Return the key that the rows of its stream make."""
+    return keys.fold([cast("KeyEvent", fact.event) for row in rows if (fact := decode(row)) is not None])
 
 
 def _append(stream: str, event: Event) -> Append:

@@ -1,7 +1,7 @@
 """A ledger whose database may fail before or after a commit, hang, or leave a commit in doubt."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from keyledger.contracts.envelope import Entry
 from keyledger.contracts.ports import Clock
@@ -22,13 +22,15 @@ from keyledger.testing.memory_ledger import MemoryStore
 from tests.simulation.faults import World
 from tests.simulation.loop import Process
 
+T = TypeVar("T")
+
 REFUSED = "refused by the database"
 """The request id of an append that ``checking`` lets pass and the database does not take."""
 _LOST_NOTIFICATIONS = 0.3
 
 
 class Database:
-    """What stays when processes die. A commit in doubt holds the head's lock: whoever commits next waits for its end."""
+    """What stays when processes die. A commit in doubt holds the head's lock: who commits next waits for its end."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -73,9 +75,7 @@ def _refused(batch: Sequence[Append]) -> bool:
 class SimulatedLedger:
     """One process's connection: the real group commit over a committer that may fail."""
 
-    def __init__(
-        self, database: Database, process: Process, *, clock: Clock, writer: type[Any] = GroupCommit
-    ) -> None:
+    def __init__(self, database: Database, process: Process, *, clock: Clock, writer: type[Any] = GroupCommit) -> None:
         self.store_id = database.store.store_id
         self._database, self._store, self._world = database, database.store, database.world
         self._process, self._clock = process, clock
@@ -108,7 +108,9 @@ class SimulatedLedger:
         )
 
     async def load(self, streams: Collection[str]) -> dict[str, list[Entry]]:
-        return await self._ask("load", lambda: {stream: list(self._store.streams.get(stream, ())) for stream in streams})
+        return await self._ask(
+            "load", lambda: {stream: list(self._store.streams.get(stream, ())) for stream in streams}
+        )
 
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         return await self._ask("read", lambda: self._store.entries[after : after + limit], after)
@@ -153,7 +155,7 @@ class SimulatedLedger:
         await self._writer.close()
         self._disconnect()
 
-    async def _ask(self, what: str, answer: Callable[[], Any], detail: object = "") -> Any:
+    async def _ask(self, what: str, answer: Callable[[], T], detail: object = "") -> T:
         return await self._world.call(self._process, f"ledger.{what}", answer, LedgerUnavailable, detail=detail)
 
     def _notify(self, position: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from keyledger.contracts.topics import LEDGER, Topic
 from keyledger.eventlog.limits import check_records
@@ -11,6 +11,7 @@ from tests.simulation.clock import true_time
 from tests.simulation.faults import World
 from tests.simulation.loop import Process
 
+T = TypeVar("T")
 Place = tuple[str, int]
 
 
@@ -83,12 +84,11 @@ class SimulatedLog:
         return SimulatedReader(self, (topic, partition), offset)
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        bounds: tuple[int, int] = await self.ask("bounds", lambda: (0, len(self.broker.held((topic, partition)))), topic)
-        return bounds
+        return await self.ask("bounds", lambda: (0, len(self.broker.held((topic, partition)))), topic)
 
     async def close(self) -> None: ...
 
-    async def ask(self, what: str, answer: Callable[[], Any], detail: object = "") -> Any:
+    async def ask(self, what: str, answer: Callable[[], T], detail: object = "") -> T:
         """Call the broker for something that changes no record."""
         return await self.broker.world.call(self.process, f"log.{what}", answer, LogUnavailable, detail=detail)
 
@@ -153,8 +153,7 @@ class SimulatedReader:
             count = world.random.randint(1, there) if there > 1 and world.chance(0.5) else there
             return held[start : start + count]
 
-        found: list[Record] = await self._log.ask("poll", fetch, f"{self._place[0]}/{self._place[1]} {self._offset}")
-        return found
+        return await self._log.ask("poll", fetch, f"{self._place[0]}/{self._place[1]} {self._offset}")
 
     async def _until_grown(self, timeout_seconds: float) -> None:
         waiter = self._log.broker.grown(self._place)

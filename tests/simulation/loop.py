@@ -123,7 +123,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return self._closed
 
-    def call_soon(self, callback: Callback, *args: Any, context: Context | None = None) -> Any:
+    def call_soon(self, callback: Callback, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]  # the handle is our own
         if context is None:
             context, process = copy_context(), self._current
         else:
@@ -132,10 +132,10 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Callback, *args: Any, context: Context | None = None) -> Any:
+    def call_later(self, delay: float, callback: Callback, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]  # as above
         return self.call_at(self._time + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Callback, *args: Any, context: Context | None = None) -> Any:
+    def call_at(self, when: float, callback: Callback, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]  # as above
         handle = Handle(callback, args, copy_context() if context is None else context, self._current, when)
         self._numbers += 1
         heapq.heappush(self._timers, (when, self._numbers, handle))

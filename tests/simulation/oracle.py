@@ -17,6 +17,7 @@ from keyledger.eventlog.port import Record
 from keyledger.projections.port import Projection, Versioned
 from tests.simulation.attempts import Attempts
 from tests.simulation.callers import Callers, Order
+from tests.simulation.history import key_of
 from tests.simulation.system import System, Violation
 
 
@@ -57,8 +58,14 @@ def _lagging_node(system: System, head: int) -> list[str]:
 
 def _lagging_detector(system: System) -> list[str]:
     read = system.detector.offsets or system.committed_offsets
-    ends = {number: len(system.broker.records[AUTH_BY_SOURCE.name, number]) for number in range(AUTH_BY_SOURCE.partitions)}
-    return [f"partition {number} is read to {read.get(number, 0)} of {end}" for number, end in ends.items() if read.get(number, 0) != end]
+    ends = {
+        number: len(system.broker.records[AUTH_BY_SOURCE.name, number]) for number in range(AUTH_BY_SOURCE.partitions)
+    }
+    return [
+        f"partition {number} is read to {read.get(number, 0)} of {end}"
+        for number, end in ends.items()
+        if read.get(number, 0) != end
+    ]
 
 
 def judge(system: System, callers: Callers, attempts: Attempts) -> None:
@@ -89,7 +96,9 @@ def _chain_holds(system: System) -> None:
         versions[header.stream] += 1
         _must(header.position == number, f"position {header.position} stands at {number}")
         _must(entry.prev_hash == before, f"position {number} does not follow")
-        _must(chain_hash(before, encode_header(header), entry.data) == entry.hash, f"position {number} has a wrong hash")
+        _must(
+            chain_hash(before, encode_header(header), entry.data) == entry.hash, f"position {number} has a wrong hash"
+        )
         _must(header.version == versions[header.stream], f"position {number} has version {header.version}")
         _must(header.recorded_at >= at, f"position {number} was recorded before the one before it")
         before, at = entry.hash, header.recorded_at
@@ -183,9 +192,10 @@ def _rebuilt_equals(system: System, name: str, rows: dict[str, Versioned[Any]]) 
 
 def _verdicts_are_those_of_their_position(system: System, attempts: Attempts) -> None:
     for issued, verdict in attempts.answers:
-        rows = [e for e in system.database.store.streams.get(issued.key_id, ()) if e.header.position <= verdict.position]
-        facts = [fact.event for row in rows if (fact := decode(row)) is not None]
-        key = keys.fold(facts)  # type: ignore[arg-type] - of a key's stream
+        rows = [
+            e for e in system.database.store.streams.get(issued.key_id, ()) if e.header.position <= verdict.position
+        ]
+        key = key_of(rows)
         last = key.last if isinstance(key, keys.Revoked) else key
         live = isinstance(last, keys.Active) and issued.secret_id in [one.secret.id for one in last.secrets]
         if verdict.code == "invalid-credential":
@@ -204,7 +214,9 @@ def _attempts_are_on_both_topics(system: System) -> None:
         sink = getattr(running, "sink", running)
         if sink is None:
             continue
-        by_key, by_source = (_attempt_ids(system, topic, system.boots[name]) for topic in (AUTH.name, AUTH_BY_SOURCE.name))
+        by_key, by_source = (
+            _attempt_ids(system, topic, system.boots[name]) for topic in (AUTH.name, AUTH_BY_SOURCE.name)
+        )
         _must(by_key == by_source, f"{name}: {sorted(by_key ^ by_source)} are on one topic alone")
         _must(len(by_key) * 2 == sink.acknowledged, f"{name}: {sink.acknowledged} acknowledged, {len(by_key)} there")
 

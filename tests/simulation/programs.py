@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from keyledger.contracts.alert import Alert
-from keyledger.contracts.topics import ALERTS, AUTH_BY_SOURCE, TOPICS, Topic
+from keyledger.contracts.topics import AUTH_BY_SOURCE, TOPICS, Topic
 from keyledger.detection.records import observe_record, read_attempts
 from keyledger.eventlog.port import LogUnavailable
 from keyledger.eventstore.port import CheckpointMoved
@@ -35,9 +34,7 @@ def add_commands(system: System, name: str) -> Slot:
     """Let a process take commands."""
 
     async def main(process: Process) -> None:
-        ledger = SimulatedLedger(
-            system.database, process, clock=system.clock(name), writer=system.parts.writer
-        )
+        ledger = SimulatedLedger(system.database, process, clock=system.clock(name), writer=system.parts.writer)
         system.running[name] = ledger
         await asyncio.Event().wait()
 
@@ -233,5 +230,3 @@ async def _until_there(system: System, ask: Callable[[], Awaitable[Any]]) -> Any
             return await ask()
         except LogUnavailable:
             await system.clock("detector").sleep(0.2)
-
-

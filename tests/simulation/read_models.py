@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.port import Checkpoint, ReadModelUnavailable
@@ -12,6 +12,7 @@ from keyledger_anomalies.detector_state import DetectorState
 from tests.simulation.faults import World
 from tests.simulation.loop import Process
 
+T = TypeVar("T")
 _TORN = 0.25
 
 
@@ -77,8 +78,7 @@ class SimulatedReadModel:
         process.at_death.append(lambda: database.unlock(process))
 
     async def checkpoint(self) -> Checkpoint:
-        found: Checkpoint = await self.ask("checkpoint", lambda: self.database.kept.committed)
-        return found
+        return await self.ask("checkpoint", lambda: self.database.kept.committed)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -106,7 +106,7 @@ class SimulatedReadModel:
 
         await self.write("commit", keep, rows.checkpoint.position)
 
-    async def ask(self, what: str, answer: Callable[[], Any]) -> Any:
+    async def ask(self, what: str, answer: Callable[[], T]) -> T:
         return await self.world.call(self.process, f"{self.database.name}.{what}", answer, ReadModelUnavailable)
 
     async def write(self, what: str, keep: Callable[[], None], detail: object) -> None:

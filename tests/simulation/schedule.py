@@ -3,11 +3,13 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from msgspec import Struct
 
 from keyledger.contracts.topics import EVENTS, LEDGER, TOPICS
+from keyledger.projections.port import Projection
 from keyledger.verification.projector import VerificationProjection
 from keyledger_directory.projector import KeyDirectory
 from tests.simulation import oracle, programs
@@ -73,7 +75,7 @@ class Schedule:
 
     def _add_projections(self) -> None:
         torn = self.world.chance(0.5)
-        folds = (KeyDirectory(), VerificationProjection(), Positions())
+        folds: list[Projection[Any]] = [KeyDirectory(), VerificationProjection(), Positions()]
         for projection in self.world.random.sample(folds, self.world.random.choice((1, 2))):
             programs.add_projection(self.system, projection, torn=torn)
 
@@ -109,7 +111,7 @@ class Schedule:
                 self._some_time(self.attempts.present)
         for edge in self.edges:
             for _ in range(random.randint(8, 30)):
-                self._some_time(lambda edge=edge: self.attempts.make_up(edge))  # type: ignore[misc] - mypy sees no type in a default
+                self._some_time(partial(self.attempts.make_up, edge))
         # Few kinds of trouble, and often: a schedule with a little of everything reaches less.
         kinds = random.sample(_TROUBLE, random.randint(1, 3))
         for _ in range(random.randint(0, 6)):
@@ -185,7 +187,9 @@ class Schedule:
 
 
 _TROUBLE: Final = ("kill", "pause", "down", "clock", "topic")
-_MAY_BE_TWO: Final = frozenset({"relay", "commands-a", "commands-b", "directory", "verification", "positions", "detector"})
+_MAY_BE_TWO: Final = frozenset(
+    {"relay", "commands-a", "commands-b", "directory", "verification", "positions", "detector"}
+)
 
 
 def run(seed: int, bench: Bench, parts: Parts | None = None, *, tell: Callable[[str], None] | None = None) -> Result:
