@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help run test check lint format cluster cluster-down bench faults schemas release-schemas lock servers
+.PHONY: help run test check lint format cluster cluster-down bench faults simulate schemas release-schemas lock servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ bench: $(INSTALLED) servers ## Measure, against a ceiling in the same run
 
 faults: $(INSTALLED) servers ## Break everything under load, again and again, and look what holds (within an hour)
 	$(BIN)/python -m tests.faults
+
+simulate: $(INSTALLED) ## Run 100,000 seeded schedules of everything in virtual time, and find the planted bugs
+	$(BIN)/python -m tests.simulation --plants
+	$(BIN)/python -m tests.simulation --schedules 100000
 
 schemas: $(INSTALLED) ## Write schemas/ and the containers' gateway from the code, and say what breaks the released contracts
 	$(BIN)/python -m keyledger_standalone.schemas schemas

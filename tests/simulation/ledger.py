@@ -1,6 +1,6 @@
 """A ledger whose database may fail before or after a commit, hang, or leave a commit in doubt."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from keyledger.contracts.envelope import Entry
@@ -107,9 +107,10 @@ class SimulatedLedger:
             "find_replay", lambda: replay_of(claim, self._store.claims.get(claim.scope), self._clock.now())
         )
 
-    async def load(self, streams: Collection[str]) -> dict[str, list[Entry]]:
+    async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
+        held = self._store.streams
         return await self._ask(
-            "load", lambda: {stream: list(self._store.streams.get(stream, ())) for stream in streams}
+            "load", lambda: {one: held.get(one, [])[max(known.get(one, 1) - 1, 0) :] for one in streams}
         )
 
     async def read(self, after: int, *, limit: int) -> list[Entry]:

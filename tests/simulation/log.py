@@ -16,12 +16,14 @@ Place = tuple[str, int]
 
 
 class Broker:
-    """What stays when processes die: the records of each partition, from offset 0 on."""
+    """What stays when processes die: the records of each partition."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.topics: dict[str, Topic] = {}
         self.records: dict[Place, list[Record]] = {}
+        self.first: dict[Place, int] = {}
+        """The offset of the first record that a partition holds."""
         self.made: dict[str, int] = {}
         """How often a topic was made: who knew it before it was lost must find out."""
         self._waiting: dict[Place, list[asyncio.Future[None]]] = {}
@@ -35,10 +37,24 @@ class Broker:
         check_records(records)
         held, now_ms = self.held(place), true_time(self.world) // 1_000
         for new in records:
-            held.append(Record(*place, len(held), now_ms, new.key, new.value, new.headers))
+            held.append(Record(*place, self.end(place), now_ms, new.key, new.value, new.headers))
         for waiter in self._waiting.pop(place, ()):
             self.world.loop.outside_at(self.world.now() + self.world.latency(), _wake, waiter)
-        return len(held) - 1
+        return self.end(place) - 1
+
+    def end(self, place: Place) -> int:
+        """Return the offset that the next record will get."""
+        return len(self.held(place)) + self.first[place]
+
+    def bounds(self, place: Place) -> tuple[int, int]:
+        """Return (the first offset held, the offset that the next record will get)."""
+        return self.end(place) - len(self.held(place)), self.end(place)
+
+    def trim(self, place: Place, before: int) -> None:
+        """Delete what stands before an offset."""
+        kept = max(self.first[place], min(before, self.end(place)))
+        del self.held(place)[: kept - self.first[place]]
+        self.first[place] = kept
 
     def held(self, place: Place) -> list[Record]:
         """Return all records of a partition. Raises LogUnavailable."""
@@ -65,6 +81,7 @@ class Broker:
         self.made[topic.name] = self.made.get(topic.name, 0) + 1
         for number in range(topic.partitions):
             self.records[topic.name, number] = []
+            self.first[topic.name, number] = 0
 
 
 class SimulatedLog:
@@ -84,7 +101,10 @@ class SimulatedLog:
         return SimulatedReader(self, (topic, partition), offset)
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        return await self.ask("bounds", lambda: (0, len(self.broker.held((topic, partition)))), topic)
+        return await self.ask("bounds", lambda: self.broker.bounds((topic, partition)), topic)
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        await self.ask("trim", lambda: self.broker.trim((topic, partition), before), topic)
 
     async def close(self) -> None: ...
 
@@ -139,19 +159,19 @@ class SimulatedReader:
     async def close(self) -> None: ...
 
     async def _fetch(self, most: int) -> list[Record]:
-        world = self._log.broker.world
+        broker, world = self._log.broker, self._log.broker.world
 
         def fetch() -> list[Record]:
-            held = self._log.broker.held(self._place)
-            if self._offset > len(held):
-                raise OffsetOutOfRange(f"{self._place} holds {len(held)}, asked for {self._offset}")
+            first, end = broker.bounds(self._place)
+            if not first <= self._offset <= end:
+                raise OffsetOutOfRange(f"{self._place} holds {first} to {end - 1}, asked for {self._offset}")
             start = self._offset
-            if world.unreliable_delivery and self._place[0] == LEDGER.name and start < len(held) and world.chance(0.1):
-                start = world.random.randrange(max(0, start - 3), min(start + 3, len(held)))
+            if world.unreliable_delivery and self._place[0] == LEDGER.name and start < end and world.chance(0.1):
+                start = world.random.randrange(max(first, start - 3), min(start + 3, end))
                 world.happened["delivered again" if start < self._offset else "not delivered"] += 1
-            there = min(most, len(held) - start)
+            there = min(most, end - start)
             count = world.random.randint(1, there) if there > 1 and world.chance(0.5) else there
-            return held[start : start + count]
+            return broker.held(self._place)[start - first : start - first + count]
 
         return await self._log.ask("poll", fetch, f"{self._place[0]}/{self._place[1]} {self._offset}")
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from keyledger.eventstore import writer
-from keyledger.projections import order, runner
+from keyledger.projections import folding, order, runner
 from keyledger.testing.memory_read_model import MemoryRows
 from keyledger.verification import auth_events
 from keyledger_anomalies import changelog, loop
@@ -49,7 +49,7 @@ class _CheckpointBeforeRow(SimulatedReadModel):
         """Keep the checkpoint first, and the rows in a second transaction."""
 
         def keep_checkpoint() -> None:
-            self.database.kept.committed = rows.checkpoint
+            self.database.kept.committed, self.database.kept.marks = rows.checkpoint, rows.marks
 
         def keep_rows() -> None:
             self.database.kept.rows = rows.rows
@@ -60,16 +60,14 @@ class _CheckpointBeforeRow(SimulatedReadModel):
         await self.write("commit", keep_rows, rows.checkpoint.position)
 
 
-_NO_GAP_OF_VERSIONS: Final = Exchange("if header.version != current.version + 1:", "if False:", 8)
-"""Taken out too where the guard or the check before it is: else it would notice in their stead."""
-
-
 def _missing_version_guard() -> Parts:
     guard = """
-        if header.version <= current.version:
+        if version <= current.version:
             continue
     """
-    return Parts(runner=altered(runner, Exchange(guard, "", 8), _NO_GAP_OF_VERSIONS).ProjectionRunner)
+    gap = Exchange("elif version != current.version + 1:", "elif False:", 8)  # else it would notice in its stead
+    unguarded = altered(folding, Exchange(guard, "", 8), gap)
+    return Parts(runner=altered(runner, fold=unguarded.fold).ProjectionRunner)
 
 
 def _missing_position_check() -> Parts:
@@ -78,30 +76,35 @@ def _missing_position_check() -> Parts:
         Exchange("if position > self.position + 1:", "if False:", 8),
         Exchange("if entry.prev_hash != self._hash:", "if False:", 8),
     )
-    return Parts(runner=altered(runner, _NO_GAP_OF_VERSIONS, Chain=unchecked.Chain).ProjectionRunner)
+    return Parts(runner=altered(runner, Chain=unchecked.Chain).ProjectionRunner)
+
+
+def _retry_misses_the_newest() -> Parts:
+    return Parts(runner=altered(runner, Exchange("await waiting.read_to(self.position)", "", 16)).ProjectionRunner)
 
 
 def _out_of_order_relay() -> Parts:
     planted = """
         halves = (records[: len(records) // 2], records[len(records) // 2 :])
-        await asyncio.gather(*(producer.send(topic, 0, half) for half in halves if half))
+        await asyncio.gather(*(outlet.producer.send(outlet.feed.topic, 0, half) for half in halves if half))
     """
-    return Parts(relay=altered(relay, Exchange("await producer.send(topic, 0, records)", planted, 8)).Relay)
+    was = "await outlet.producer.send(outlet.feed.topic, 0, records)"
+    return Parts(relay=altered(relay, Exchange(was, planted, 8)).Relay)
 
 
 def _relay_goes_on() -> Parts:
     was = """
-        last = _continued(last, entries)
-        await self._send(producer, held, entries)
+        if sending is not None:
+            await sending
+            sending = None
     """
     planted = """
-        last = _continued(last, entries)
-        try:
-            await self._send(producer, held, entries)
-        except LogUnavailable:
-            continue
+        if sending is not None:
+            with contextlib.suppress(LogUnavailable):
+                await sending
+            sending = None
     """
-    return Parts(relay=altered(relay, Exchange(was, planted, 12)).Relay)
+    return Parts(relay=altered(relay, Exchange(was, planted, 16)).Relay)
 
 
 def _alert_after_table_write() -> Parts:
@@ -160,6 +163,9 @@ PLANTS: Final[dict[str, Plant]] = {
     ),
     "missing-version-guard": Plant("a fold takes an event that its row reflects already", _missing_version_guard),
     "missing-position-check": Plant("a reader takes whatever position comes", _missing_position_check),
+    "retry-misses-the-newest": Plant(
+        "what comes while a parked stream is tried again is not folded", _retry_misses_the_newest
+    ),
     "out-of-order-relay": Plant("the relay sends two halves of a batch at once", _out_of_order_relay),
     "relay-goes-on": Plant("the relay goes on after a send that failed", _relay_goes_on),
     "alert-after-table-write": Plant("a detector remembers before it has said", _alert_after_table_write),

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, ReadModelUnavailable
+from keyledger.projections.port import Checkpoint, Parked, ReadModelUnavailable
 from keyledger.testing.memory_read_model import MemoryReadModel, MemoryRows
 from keyledger_anomalies.detector_state import DetectorState
 from tests.simulation.faults import World
@@ -80,12 +80,26 @@ class SimulatedReadModel:
     async def checkpoint(self) -> Checkpoint:
         return await self.ask("checkpoint", lambda: self.database.kept.committed)
 
+    async def parked(self) -> dict[str, Parked]:
+        return await self.ask("parked", lambda: dict(self.database.kept.marks))
+
+    async def request_retry(self, streams: Collection[str]) -> None:
+        await self.ask("request_retry", lambda: self.database.kept.retry_requests.update(streams))
+
+    async def take_retry_requests(self) -> frozenset[str]:
+        def take() -> frozenset[str]:
+            taken, self.database.kept.retry_requests = frozenset(self.database.kept.retry_requests), set()
+            return taken
+
+        return await self.ask("take_retry_requests", take)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         await self.ask("begin", lambda: None)
         await self.database.lock(self.process)
         try:
-            rows: MemoryRows[Any] = MemoryRows(self.database.kept.rows, self.database.kept.committed)
+            kept = self.database.kept
+            rows: MemoryRows[Any] = MemoryRows(kept.rows, kept.committed, kept.marks)
             yield rows
             await self.commit(rows)
         finally:
@@ -101,7 +115,7 @@ class SimulatedReadModel:
                 self.world.happened["torn commit"] += 1
                 self.database.tell()
                 raise ReadModelUnavailable("the connection broke between the rows and the checkpoint")
-            self.database.kept.committed = rows.checkpoint
+            self.database.kept.committed, self.database.kept.marks = rows.checkpoint, rows.marks
             self.database.tell()
 
         await self.write("commit", keep, rows.checkpoint.position)

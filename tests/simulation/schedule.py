@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from keyledger.contracts.topics import EVENTS, LEDGER, TOPICS
+from keyledger.contracts.topics import EVENTS, HEADS, LEDGER, TOPICS
 from keyledger.projections.port import Projection
 from keyledger.verification.projector import VerificationProjection
 from keyledger_directory.projector import KeyDirectory
@@ -17,11 +17,11 @@ from tests.simulation.attempts import Attempts
 from tests.simulation.callers import Callers
 from tests.simulation.clock import EPOCH
 from tests.simulation.faults import CALM, Odds, World
+from tests.simulation.folds import Positions, Stumbling
 from tests.simulation.history import beginnings
 from tests.simulation.loop import Livelock, NothingLeft
 from tests.simulation.parts import Parts
 from tests.simulation.system import Bench, Slot, System, Violation
-from tests.simulation.witness import Positions
 
 LIVENESS_SECONDS: Final = 60.0
 """How long (virtual) everything may take to be where it has to be, once nothing goes wrong any more."""
@@ -51,6 +51,7 @@ class Schedule:
         self.system = System(world, bench, parts)
         self.commands = ["commands-a", "commands-b"][: random.choice((1, 2))]
         self.edges: list[str] = []
+        self._stumbling: list[Stumbling] = []
         self._seconds = world.between(2.0, 6.0)
         kinds = random.choices(("directory", "node", "detector", "all"), (45, 30, 20, 5))[0]
         self.has_ledger = kinds != "detector"
@@ -77,6 +78,9 @@ class Schedule:
         torn = self.world.chance(0.5)
         folds: list[Projection[Any]] = [KeyDirectory(), VerificationProjection(), Positions()]
         for projection in self.world.random.sample(folds, self.world.random.choice((1, 2))):
+            if self.world.chance(0.3):
+                projection = Stumbling(projection, self.world.seed)  # noqa: PLW2901 - the same fold, in bad health
+                self._stumbling.append(projection)
             programs.add_projection(self.system, projection, torn=torn)
 
     def _add_detector(self) -> None:
@@ -139,6 +143,12 @@ class Schedule:
                 self._set_clock(slot)
             case "topic" if self.has_ledger:
                 self.system.broker.lose(random.choice((LEDGER, EVENTS)).name)
+            case "retry":
+                self._try_again()
+            case "heads":
+                world.note("outside", "heads deleted")
+                world.happened["heads deleted"] += 1
+                self.system.broker.trim((HEADS.name, 0), self.system.broker.end((HEADS.name, 0)))
 
     def _pause(self, slot: Slot) -> None:
         world, process = self.world, slot.current
@@ -164,6 +174,8 @@ class Schedule:
         self.world.note("outside", "heals")
         self.world.odds = CALM
         self.world.unreliable_delivery = False
+        for projection in self._stumbling:
+            projection.mended = True
         self.world.down.clear()
         for process in self.system.processes:
             if process.paused:
@@ -183,10 +195,16 @@ class Schedule:
         while behind := lags():
             if self.world.now() > until:
                 raise Violation(f"after {LIVENESS_SECONDS} s without faults: {behind}")
+            self._try_again()
             await asyncio.sleep(0.25)
 
+    def _try_again(self) -> None:
+        """Ask for another try of all that is parked, as an operator does."""
+        for model in self.system.models.values():
+            model.kept.retry_requests.update(model.kept.marks)
 
-_TROUBLE: Final = ("kill", "pause", "down", "clock", "topic")
+
+_TROUBLE: Final = ("kill", "pause", "down", "clock", "topic", "heads", "retry")
 _MAY_BE_TWO: Final = frozenset(
     {"relay", "commands-a", "commands-b", "directory", "verification", "positions", "detector"}
 )
