@@ -82,6 +82,7 @@ class ProjectionRunner(Generic[Row]):
         self._last: int | None = None
         # Whoever holds it writes: the follower a batch, or whoever tries parked streams again.
         self._writing = asyncio.Lock()
+        self._known = False
         self.counts = Counts()
 
     @property
@@ -156,7 +157,7 @@ class ProjectionRunner(Generic[Row]):
     async def _follow(self, *, rewind: bool) -> bool:
         """Follow from the checkpoint until the offset turns out to be useless; return True: start at the first one."""
         async with self._writing:
-            self._reached(await self._read_model.checkpoint(), await self._read_model.parked())
+            await self._look()
         if self._starting:
             # Most often a fold is mended by installing a newer version, that is, by a start.
             self._to_retry.update(self._parked)
@@ -207,9 +208,10 @@ class ProjectionRunner(Generic[Row]):
             await building.reach(self.position)
             if building.position != self.position:
                 return  # it is further on: this one comes there too
+            self._known = False
             await self._read_model.switch(successor)
             _log.info("projection %s serves the generation that was built beside it", self._projection.name)
-            self._reached(await self._read_model.checkpoint(), await self._read_model.parked())
+            await self._look()
 
     async def _poll(self, reader: Reader) -> list[Record]:
         while True:
@@ -242,6 +244,9 @@ class ProjectionRunner(Generic[Row]):
         last = steps[-1]
         new = Checkpoint(store, last.header.position, last.hash, last.next_offset)
         async with self._writing:
+            self._must_be_known()
+            if steps[0].header.position != self.position + 1:
+                raise ReadModelUnavailable("the last commit was looked up, and it is not where these events go on")
             await self._commit(new, steps, self._parked)
         self.counts.applied += len(steps)
         self.counts.batches += 1
@@ -256,6 +261,7 @@ class ProjectionRunner(Generic[Row]):
     ) -> None:
         """Fold and commit; what is ``tried_again`` is parked no more, unless the fold parks it again."""
         failpoints.reach("projection.before_rows")
+        self._known = False
         async with self._read_model.transaction() as rows:
             await rows.move_checkpoint(expected=self._checkpoint, new=new)
             loaded = await rows.load({step.header.stream for step in steps if step.wanted})
@@ -269,6 +275,18 @@ class ProjectionRunner(Generic[Row]):
             failpoints.reach("projection.before_commit")
         failpoints.reach("projection.after_commit")
         self._reached(new, {**parked, **marks} if marks else parked)
+        self._known = True
+
+    async def _look(self) -> None:
+        """Read how far the read model is. To be called by whoever writes."""
+        self._reached(await self._read_model.checkpoint(), await self._read_model.parked())
+        self._known = True
+
+    def _must_be_known(self) -> None:
+        # The other one's commit may have been carried out although it looks failed: to go on from what was before it
+        # would look like a zombie.
+        if not self._known:
+            raise ReadModelUnavailable("what became of the last commit has to be looked up first")
 
     def _reached(self, checkpoint: Checkpoint, parked: dict[str, Parked]) -> None:
         self._checkpoint = checkpoint
@@ -307,6 +325,9 @@ class ProjectionRunner(Generic[Row]):
             await self._clock.sleep(TEND_SECONDS)
 
     async def _tend(self) -> None:
+        async with self._writing:
+            if not self._known:
+                await self._look()
         if self._to_announce:
             await self._announce()
         self._to_retry |= await self._read_model.take_retry_requests()
@@ -322,7 +343,8 @@ class ProjectionRunner(Generic[Row]):
             _log.warning("projection %s could not say that it parked something: %s", self._projection.name, error)
         else:
             for mark in told:
-                del self._to_announce[mark.stream]
+                if self._to_announce[mark.stream] is mark:  # else it was parked anew meanwhile, elsewhere
+                    del self._to_announce[mark.stream]
 
     async def _retry(self, parked: dict[str, Parked]) -> None:
         """Fold the waiting events of these streams, up to where the read model is, while it goes on being filled."""
@@ -332,6 +354,7 @@ class ProjectionRunner(Generic[Row]):
             await waiting.read_to(self.position)
             async with self._writing:
                 # What came meanwhile is little. Nothing more can come before this is committed.
+                self._must_be_known()
                 await waiting.read_to(self.position)
                 others = {stream: mark for stream, mark in self._parked.items() if stream not in parked}
                 await self._commit(self._checkpoint, waiting.steps, others, tried_again=parked)

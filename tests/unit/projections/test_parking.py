@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from msgspec.structs import replace
@@ -8,10 +9,11 @@ from keyledger.contracts.alert import decode_alert
 from keyledger.contracts.envelope import Fact
 from keyledger.contracts.topics import ALERTS, LEDGER
 from keyledger.eventlog.port import NewRecord, Record
-from keyledger.projections.port import Versioned
+from keyledger.projections.port import Checkpoint, ReadModelUnavailable, Versioned
 from keyledger.projections.runner import ProjectionRunner
+from keyledger.runtime.clock import SystemClock
 from keyledger.testing.memory_log import MemoryLog
-from keyledger.testing.memory_read_model import MemoryReadModel
+from keyledger.testing.memory_read_model import MemoryReadModel, MemoryRows
 from tests.unit.projections.following import DEADLINE_SECONDS, Positions, follow_to, log_of, runner_of, running
 from tests.unit.projections.written import Written, created, key_id, records, revoked, rotated, written
 
@@ -211,6 +213,48 @@ async def test_what_comes_while_what_waits_is_read_again_is_folded_after_it(mode
         await model.request_retry([key_id(1)])
         await until(lambda: not model.marks, task)
     assert model.rows[key_id(1)] == Versioned(4, (1, 3, 5, 7))
+
+
+class AnswersAreLost(MemoryReadModel[tuple[int, ...]]):
+    """Once ``doubtful``, the next commit is carried out but looks failed; then it is away for a number of questions."""
+
+    doubtful = False
+    away = 0
+
+    async def checkpoint(self) -> Checkpoint:
+        if self.away:
+            self.away -= 1
+            raise ReadModelUnavailable("away")
+        return await super().checkpoint()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[MemoryRows[tuple[int, ...]]]:
+        async with super().transaction() as rows:
+            yield rows
+        if self.doubtful:
+            self.doubtful, self.away = False, 8
+            raise ReadModelUnavailable("the answer was lost")
+
+
+class Hurried(SystemClock):
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 20)
+
+
+async def test_a_retry_takes_no_commit_whose_answer_was_lost_for_a_zombies() -> None:
+    model, log, ledger, fold = AnswersAreLost(), await ledger_log(poisoned()), poisoned(), Mended(refuses=3)
+    runner = ProjectionRunner(fold, model, log, clock=Hurried())
+    async with running(runner) as task:
+        await until(lambda: runner.position == 6 and bool(model.marks), task)
+        fold.mend()
+        model.doubtful = True
+        ledger.add(rotated(2))
+        await log.append(LEDGER.name, 0, records(ledger.entries[6:]))
+        await model.request_retry([key_id(1)])
+        await until(lambda: runner.position == 7 and not model.marks, task)
+    clean = MemoryReadModel[tuple[int, ...]]()
+    await follow_to(7, runner_of(log, clean))
+    assert (model.rows, model.committed) == (clean.rows, clean.committed)
 
 
 async def test_a_retry_that_meets_the_next_poison_goes_as_far_as_it_can(model: Model) -> None:
