@@ -76,7 +76,8 @@ def _missing_position_check() -> Parts:
         Exchange("if position > self.position + 1:", "if False:", 8),
         Exchange("if entry.prev_hash != self._hash:", "if False:", 8),
     )
-    return Parts(runner=altered(runner, Chain=unchecked.Chain).ProjectionRunner)
+    again = Exchange("if steps[0].header.position != self.position + 1:", "if False:", 12)
+    return Parts(runner=altered(runner, again, Chain=unchecked.Chain).ProjectionRunner)
 
 
 def _retry_misses_the_newest() -> Parts:

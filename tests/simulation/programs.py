@@ -10,7 +10,7 @@ from keyledger.detection.records import observe_record, read_attempts
 from keyledger.eventlog.port import LogUnavailable
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.order import GapInLedger
-from keyledger.projections.port import Projection
+from keyledger.projections.port import Generation, Projection
 from keyledger.runtime.together import run_together
 from keyledger.verification.index import LmdbIndex
 from keyledger.verification.node import NodeSettings, VerifierNode
@@ -92,7 +92,7 @@ def add_node(system: System) -> Slot:
     """Let a verifier node run."""
 
     async def main(process: Process) -> None:
-        index = LmdbIndex(system.bench.index, 1, folder=system.bench.folder, lock=None)
+        index = LmdbIndex(system.bench.index, Generation(1), folder=system.bench.folder, lock=None)
         node = VerifierNode(
             index,
             PEPPERS,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, Parked, ReadModelUnavailable
+from keyledger.projections.port import Checkpoint, Parked, ReadModel, ReadModelUnavailable
 from keyledger.testing.memory_read_model import MemoryReadModel, MemoryRows
 from keyledger_anomalies.detector_state import DetectorState
 from tests.simulation.faults import World
@@ -92,6 +92,13 @@ class SimulatedReadModel:
             return taken
 
         return await self.ask("take_retry_requests", take)
+
+    async def successor(self) -> None:
+        """No generation is built beside this one."""
+        await self.ask("successor", lambda: None)
+
+    async def switch(self, successor: ReadModel[Any]) -> None:
+        raise NotImplementedError(f"no schedule builds {successor}")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
