@@ -10,6 +10,7 @@ from tests.faults.campaigns import (
     killed_commands,
     killed_first_start,
     killed_postgres,
+    killed_projectors,
     late_commit,
     ledger_power_cut,
     racing_writers,
@@ -25,6 +26,7 @@ CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *late_commit.CAMPAIGNS,
     *killed_postgres.CAMPAIGNS,
     *full_disk.CAMPAIGNS,
+    *killed_projectors.CAMPAIGNS,
     *ledger_power_cut.CAMPAIGNS,
     *index_power_cut.CAMPAIGNS,
 )
