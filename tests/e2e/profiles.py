@@ -12,17 +12,17 @@ from typing import TypeVar
 
 import httpx2
 
-from infra.local.cluster import SERVICES, cluster_from_environment
+from infra.local.cluster import SERVICES, Cluster, cluster_from_environment
 from infra.local.ports import free_port
 
 READY_SECONDS = 90.0
 PROGRAM = str(Path(sys.executable).parent / "keyledger")
 
 
-def environment(data_dir: Path, port: int) -> dict[str, str]:
+def environment(data_dir: Path, port: int, **settings: str) -> dict[str, str]:
     """Return this process's environment with a Keyledger's settings in the place of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KEYLEDGER_")}
-    return {**kept, "KEYLEDGER_DATA_DIR": str(data_dir), "KEYLEDGER_PORT": str(port)}
+    return {**kept, "KEYLEDGER_DATA_DIR": str(data_dir), "KEYLEDGER_PORT": str(port), **settings}
 
 
 def wait_until_ready(origin: str, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -43,10 +43,10 @@ def wait_until_ready(origin: str, process: subprocess.Popen[bytes] | None = None
 class Embedded:
     """``keyledger serve`` in one process of its own."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **settings: str) -> None:
         port = free_port()
         self.data_dir, self.origin = data_dir, f"http://127.0.0.1:{port}"
-        self._environment = environment(data_dir, port)
+        self._environment = environment(data_dir, port, **settings)
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         self._log = data_dir.parent / "serve.log"
         self.process = self._start()
@@ -81,15 +81,19 @@ class Embedded:
 class Distributed:
     """What ``make cluster`` starts, in a data folder and at ports of its own."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **settings: str) -> None:
         port = free_port()
         self.data_dir, self.origin = data_dir, f"http://127.0.0.1:{port}"
-        self._environment = environment(data_dir, port)
+        self._environment = environment(data_dir, port, **settings)
         self._run("up")
 
     @property
+    def cluster(self) -> Cluster:
+        return cluster_from_environment(self._environment)
+
+    @property
     def kafka_bootstrap(self) -> str:
-        return f"127.0.0.1:{cluster_from_environment(self._environment).kafka_ports[0]}"
+        return f"127.0.0.1:{self.cluster.kafka_ports[0]}"
 
     def _run(self, command: str) -> None:
         done = subprocess.run(
@@ -110,15 +114,15 @@ class Distributed:
         self._run("up")
 
     def kill_and_start(self) -> None:
-        for pid in self.service_pids().values():
+        for pid in self._service_pids():
             os.kill(pid, signal.SIGKILL)
         self._run("down")
         self._run("up")
 
-    def service_pids(self) -> dict[str, int]:
-        """Return each service's process id."""
-        processes = cluster_from_environment(self._environment).state.processes()
-        return {process.name: process.pid for process in processes if process.name in SERVICES}
+    def _service_pids(self) -> Iterator[int]:
+        for process in self.cluster.state.processes():
+            if process.name in SERVICES:
+                yield process.pid
 
     def stop(self) -> None:
         self._run("down")
@@ -128,9 +132,9 @@ Profile = TypeVar("Profile", Embedded, Distributed)
 
 
 @contextmanager
-def running(kind: type[Profile], folder: Path) -> Iterator[Profile]:
+def running(kind: type[Profile], folder: Path, **settings: str) -> Iterator[Profile]:
     """Start a profile in a folder of its own and stop it at the end, whatever happens."""
-    profile = kind(folder / "data")
+    profile = kind(folder / "data", **settings)
     try:
         yield profile
     finally:

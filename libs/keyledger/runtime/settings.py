@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -129,6 +130,9 @@ class Settings(BaseModel):
     def _known_database(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("postgresql://", "sqlite:///")):
             raise ValueError("a database is postgresql://user:password@host/name or sqlite:///path")
+        if url is not None and not _has_place(url.get_secret_value()):
+            # Found here, since whoever looks up host and port later repeats what it could not read.
+            raise ValueError("host or port cannot be read; in a password write / : @ [ ] # ? % as %2F %3A %40 ...")
         return url
 
     @field_validator("verifier_organizations", "verifier_environments", "trusted_proxies", mode="before")
@@ -161,6 +165,14 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         # What concerns several settings has no place of its own.
         name = PREFIX + str(first["loc"][0] if first["loc"] else "KAFKA_SECURITY_PROTOCOL").upper()
         raise InvalidSettings(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _has_place(url: str) -> bool:
+    try:
+        urlsplit(url).port  # noqa: B018 - read to see whether it can be
+    except ValueError:
+        return False
+    return True
 
 
 def _is_known(name: str) -> bool:

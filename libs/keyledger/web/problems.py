@@ -1,7 +1,8 @@
 """Problems as answers: RFC 9457 ``application/problem+json`` with a stable code, a request id and exact pointers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import takewhile
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -138,10 +139,14 @@ def invalid_request(error: RequestValidationError) -> Problem:
     return Problem("invalid-request", "see errors", errors=errors)
 
 
+LONGEST_NAME_SHOWN: Final = 24
+"""A field that is not ours is shown by the name it was given, unless that could be a secret in the wrong place."""
+
 _MESSAGES = {"extra_forbidden": "There is no such field here", "missing": "This field is required"}
 
 
 def _pointer(location: Sequence[str | int]) -> str:
-    where, *path = location
+    where, *whole = location
+    path = list(takewhile(lambda part: len(str(part)) <= LONGEST_NAME_SHOWN, whole))
     escaped = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
     return f"#/{escaped}" if where == "body" and path else "#" if where == "body" else f"{where}: {escaped}"
