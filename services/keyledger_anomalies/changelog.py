@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from keyledger.contracts.alert import Alert
+from keyledger.contracts.failpoints import reach
 from keyledger.contracts.ports import Clock
 from keyledger.detection.records import Observed
 from keyledger.eventlog.port import LogUnavailable, NewRecord, Producer
@@ -85,9 +86,12 @@ class ChangelogLane:
                 self._writing = True
                 self._changed.notify_all()
             if alerts:
+                reach("detector.before_alerts")
                 await self._until_acknowledged(partial(self._publish, alerts))
+                reach("detector.after_alerts")
             if entries:
                 await self._until_acknowledged(partial(self._producer.send, self._topic, self._partition, entries))
+                reach("detector.after_table")
             if forgotten:
                 # Waited for, because it goes another way: it must not overtake, or be overtaken by, a later entry.
                 await self._until_acknowledged(partial(self._forget, self._partition, forgotten))

@@ -57,6 +57,7 @@ class FaustDetector:
         event_log: the same cluster, to write to and to compare with.
         publish: says alerts.
         stall_seconds: how long lag without progress is borne.
+        session_seconds: how long a killed process keeps its partitions.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class FaustDetector:
         topic: Topic = AUTH_BY_SOURCE,
         group: str = GROUP,
         stall_seconds: float = 120.0,
+        session_seconds: int = SESSION_SECONDS,
     ) -> None:
         self._log, self._publish, self._clock, self._tally = event_log, publish, clock, tally
         self._stall_seconds = stall_seconds
@@ -81,8 +83,8 @@ class FaustDetector:
             broker=";".join(f"kafka://{server}" for server in bootstrap.split(",")),
             broker_credentials=_credentials(security),
             broker_commit_interval=COMMIT_SECONDS,
-            broker_session_timeout=SESSION_SECONDS,
-            broker_heartbeat_interval=SESSION_SECONDS / 4,
+            broker_session_timeout=session_seconds,
+            broker_heartbeat_interval=session_seconds / 4,
             consumer_auto_offset_reset="earliest",
             processing_guarantee="at_least_once",
             stream_buffer_maxsize=BUFFERED_RECORDS,

@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from keyledger.contracts.alert import Alert
+from keyledger.contracts.failpoints import reach
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import AUTH_BY_SOURCE, Topic
 from keyledger.detection.records import SWEEP_EVERY_MS, Observed, is_forgettable, observe_record, read_attempts
@@ -93,13 +94,16 @@ class DetectorLoop:
                     continue
                 changed, alerts = self._fold(records, entries)
                 if alerts:
+                    reach("detector.before_alerts")
                     await self._publish(alerts)
+                    reach("detector.after_alerts")
                 now_ms, forgotten = records[-1].timestamp, list[str]()
                 if now_ms >= swept_ms + SWEEP_EVERY_MS:
                     forgotten = [k for k, e in entries.items() if k not in changed and is_forgettable(e, now_ms)]
                     swept_ms = now_ms
                 new = records[-1].offset + 1
                 await self._state.commit(partition, expected=offset, new=new, changed=changed, forgotten=forgotten)
+                reach("detector.after_table")
                 offset = new
                 entries.update(changed)
                 for key in forgotten:

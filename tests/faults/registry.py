@@ -4,13 +4,13 @@ from typing import Final
 
 from tests.faults.campaign import Campaign
 from tests.faults.campaigns import (
+    detectors,
     full_disk,
     guarded_creation,
     index_power_cut,
     killed_commands,
     killed_first_start,
     killed_postgres,
-    killed_projectors,
     late_commit,
     ledger_power_cut,
     racing_writers,
@@ -26,7 +26,7 @@ CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *late_commit.CAMPAIGNS,
     *killed_postgres.CAMPAIGNS,
     *full_disk.CAMPAIGNS,
-    *killed_projectors.CAMPAIGNS,
     *ledger_power_cut.CAMPAIGNS,
     *index_power_cut.CAMPAIGNS,
+    *detectors.CAMPAIGNS,
 )

@@ -4,12 +4,14 @@ Arguments: broker, data folder, name of the attempts' topic, of the consumer gro
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from keyledger.contracts.failpoints import arm
 from keyledger.contracts.topics import ALERTS, AUTH_BY_SOURCE
 from keyledger.eventlog.kafka import KafkaLog
 from keyledger.eventlog.kafka_security import PLAINTEXT
@@ -32,6 +34,7 @@ async def main(bootstrap: str, data_dir: Path, topic: str, group: str, alerts_to
         topic=msgspec.structs.replace(AUTH_BY_SOURCE, name=topic),
         group=group,
         stall_seconds=30,
+        session_seconds=6,  # the least that a broker with its own settings allows
     )
     running = asyncio.create_task(detector.run())
     while detector.unready() is not None and not running.done():  # noqa: ASYNC110 - readiness is asked for, as a probe does
@@ -42,4 +45,5 @@ async def main(bootstrap: str, data_dir: Path, topic: str, group: str, alerts_to
 
 
 if __name__ == "__main__":
+    arm(os.environ.get("KEYLEDGER_FAILPOINT", ""))
     asyncio.run(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))

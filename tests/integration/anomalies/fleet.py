@@ -8,12 +8,14 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from keyledger.contracts.alert import decode_alert
 from keyledger.contracts.topics import ALERTS, AUTH_BY_SOURCE
@@ -32,6 +34,27 @@ class DetectorEnded(AssertionError):
     """A detector process ended that should not have; with what it said."""
 
 
+@dataclass(frozen=True)
+class Detector:
+    """A detector process and what it says."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    async def reads(self) -> bool:
+        """Return True once it reads, False when it ended before."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(STANDSTILL_SECONDS):
+            if await self.process.stdout.readline() == b"ready\n":
+                return True
+            await self.process.wait()
+        return False
+
+
 class Fleet:
     """Topics of this test alone, and detector processes that read them."""
 
@@ -41,14 +64,14 @@ class Fleet:
         self.attempts = msgspec.structs.replace(AUTH_BY_SOURCE, name=f"{self.group}.attempts")
         self.alerts = msgspec.structs.replace(ALERTS, name=f"{self.group}.alerts")
         self.log = KafkaLog(bootstrap)
-        self.processes = list[asyncio.subprocess.Process]()
-        self.logs = list[Path]()
+        self.detectors = list[Detector]()
+        self.kept: Detector | None = None
         self.reading = asyncio.Event()
         self.keeper: asyncio.Task[None] | None = None
         self._producer: Producer | None = None
 
-    async def start(self, **environment: str) -> asyncio.subprocess.Process:
-        """Start a detector and return once it reads. Raises DetectorEnded."""
+    async def spawn(self, **environment: str) -> "Detector":
+        """Start a detector."""
         folder = self.data_dir / uuid.uuid4().hex
         said = folder.with_suffix(".log")
         arguments = [self.bootstrap, str(folder), self.attempts.name, self.group, self.alerts.name]
@@ -62,30 +85,27 @@ class Fleet:
                 stderr=stderr,
                 env={**os.environ, **environment},
             )
-        self.processes.append(process)
-        self.logs.append(said)
-        assert process.stdout is not None
-        async with asyncio.timeout(STANDSTILL_SECONDS):
-            if await process.stdout.readline() != b"ready\n":
-                await process.wait()
-                raise DetectorEnded(said.read_text())
-        return process
+        self.detectors.append(Detector(process, said))
+        return self.detectors[-1]
+
+    async def start(self, **environment: str) -> asyncio.subprocess.Process:
+        """Start a detector and return once it reads. Raises DetectorEnded."""
+        detector = await self.spawn(**environment)
+        if not await detector.reads():
+            raise DetectorEnded(detector.said)
+        return detector.process
 
     async def keep_running(self) -> None:
         """Start a detector whenever none runs, as whoever deploys it does: it may be killed, or end for its reasons."""
         while True:
-            try:
-                process = await self.start()
-            except DetectorEnded as ended:
-                if not _own(str(ended)):
-                    raise
-                continue
-            self.reading.set()
-            await process.wait()
+            self.kept = await self.spawn()
+            if await self.kept.reads():
+                self.reading.set()
+            await self.kept.process.wait()
             self.reading.clear()
-            said = self.logs[-1].read_text()
-            if process.returncode != -signal.SIGKILL and not _own(said):
-                raise DetectorEnded(said)
+            killed = self.kept.process.returncode == -signal.SIGKILL
+            if not killed and not any(reason in self.kept.said for reason in OWN_REASONS):
+                raise DetectorEnded(self.kept.said)
 
     @asynccontextmanager
     async def kept_running(self) -> AsyncIterator[None]:
@@ -105,14 +125,19 @@ class Fleet:
         reading.cancel()
         self.check()
         self.reading.clear()
-        self.processes[-1].kill()
+        self.kill_now()
+
+    def kill_now(self) -> None:
+        """Kill the detector that is kept running, whether it reads already or not."""
+        if self.kept is not None and self.kept.process.returncode is None:
+            self.kept.process.kill()
 
     def check(self) -> None:
         """Raise where nobody reads any more, so that nobody waits for what cannot come."""
         if self.keeper is not None:
             if self.keeper.done():
                 self.keeper.result()
-        elif all(process.returncode is not None for process in self.processes):
+        elif all(detector.process.returncode is not None for detector in self.detectors):
             raise DetectorEnded(self.last_words())
 
     async def send(self, partition: int, records: Sequence[Record]) -> None:
@@ -128,6 +153,8 @@ class Fleet:
         try:
             await admin.start()
             committed = await admin.list_consumer_group_offsets(self.group)
+        except KafkaError:  # nobody has been a member yet, or nothing answers
+            committed = {}
         finally:
             await admin.close()
         lines = list[str]()
@@ -156,15 +183,15 @@ class Fleet:
     def last_words(self) -> str:
         """What each process said last."""
         return "\n".join(
-            f"-- detector {number}, exit code {process.returncode}:\n{said.read_text()[-2000:]}"
-            for number, (process, said) in enumerate(zip(self.processes, self.logs, strict=True))
+            f"-- detector {number}, exit code {detector.process.returncode}:\n{detector.said[-2000:]}"
+            for number, detector in enumerate(self.detectors)
         )
 
     async def close(self) -> None:
-        for process in self.processes:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+        for detector in self.detectors:
+            if detector.process.returncode is None:
+                detector.process.kill()
+            await detector.process.communicate()
         if self._producer is not None:
             await self._producer.close()
         await self.log.close()
@@ -209,7 +236,3 @@ async def feed(fleet: Fleet, records: dict[int, list[Record]], *, resends: bool)
         for partition, each in records.items():
             step = each[start : start + 5]
             await fleet.send(partition, [*step, step[-1]] if resends and chance.random() < 0.3 else step)
-
-
-def _own(said: str) -> bool:
-    return any(reason in said for reason in OWN_REASONS)
