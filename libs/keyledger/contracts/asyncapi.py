@@ -46,8 +46,9 @@ _BY_KEY: Final = (
 )
 _BY_SOURCE: Final = "Here an attempt's partition is the CRC-32 of its `source` (of an IPv6 address its /64), modulo 4."
 _ALERTS: Final = """\
-What the detectors say. `ce_id` follows from the rule and the attempts alone: an alert that is said again, after a
-crash or by a replay, has the same one. Alerts without an organization concern the operator.\
+What the detectors say, and of which stream a projection could not fold a fact. `ce_id` follows from what the alert is
+about alone: said again, after a crash or by a replay, it has the same one. Alerts without an organization concern the
+operator.\
 """
 _HEADS: Final = """\
 About each second: the ledger held positions up to `position` at time `at`. Whoever has handled that position is current
@@ -81,7 +82,7 @@ _OF_A_FACT: Final = {
     "ce_traceparent": _Header("W3C Trace Context of that request.", required=False),
 }
 _OF_AN_ALERT: Final = {
-    "ce_subject": _Header("What it is about: a source address, a key."),
+    "ce_subject": _Header("What it is about: a source address, a stream."),
     "ce_organizationid": _Header("Whom it concerns; missing: the operator.", required=False),
 }
 

@@ -12,7 +12,10 @@ from infra.contracts.released import SCHEMAS, load
 from infra.contracts.schema_rules import resolve
 from keyledger.contracts.asyncapi import asyncapi_document
 from keyledger.contracts.published_samples import published_samples
-from keyledger.contracts.topics import LEDGER, TOPICS
+from keyledger.contracts.topics import ALERTS, LEDGER, TOPICS
+from keyledger.projections.announcing import announce
+from keyledger.projections.port import Parked
+from keyledger.testing.memory_log import MemoryLog
 
 ASYNCAPI = load(SCHEMAS / "asyncapi.yaml")
 MESSAGES: dict[str, Any] = ASYNCAPI["components"]["messages"]
@@ -82,3 +85,15 @@ def test_a_form_of_before_keeps_its_own_schema_beside_the_one_of_today() -> None
     ):
         schema = {**messages[f"KeyCreated.{version}"]["payload"], "components": document["components"]}
         assert Draft202012Validator(schema).is_valid({**today, "secret": secret}) is accepted
+
+
+async def test_the_alert_that_a_stream_is_parked_is_one_of_the_documents_alerts() -> None:
+    event_log = MemoryLog()
+    await event_log.ensure_topics([ALERTS])
+    parked = Parked(stream="key_1", position=7, version=2, type="KeyMoved", recorded_at=1, offset=6, reason="unknown")
+    await announce(event_log, "verification", [parked])
+    (record,) = event_log.held(ALERTS.name, 0)
+    message = MESSAGES["AlertRaised.v1"]
+    said = {name: value.decode() for name, value in record.headers}, json.loads(record.value or b"")
+    for part, value in zip(("headers", "payload"), said, strict=True):
+        Draft202012Validator({**message[part], "components": ASYNCAPI["components"]}).validate(value)
