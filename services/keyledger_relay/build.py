@@ -61,6 +61,7 @@ def build(
             metrics=metrics,
             ledger_patience=ledger_patience,
             log_patience=log_patience,
+            clock=process.clock,
             batch_events=batch_events,
         ),
         mark=Mark(ledger, progress=progress, patience=ledger_patience, clock=process.clock),

@@ -1,18 +1,21 @@
-"""Where a topic really ends, and whether what it ends with is this ledger's."""
+"""Where a topic really ends, whether what it ends with is this ledger's, and whether it holds all before that."""
 
 from typing import Final
 
+import structlog
 from msgspec import Struct
 
 from keyledger.contracts.cloudevents import ledger_source
 from keyledger.contracts.envelope import FIRST_PREV_HASH
-from keyledger.eventlog.port import EventLog, Record
+from keyledger.eventlog.port import EventLog, LogUnavailable, Record
 from keyledger.eventstore.port import Ledger
 from keyledger_relay.feeds import Feed
 
 READ_SECONDS: Final = 5.0
 """How long a step waits for a record that the bounds say is there."""
 READ_RECORDS: Final = 1_000
+
+_log = structlog.get_logger(__name__)
 
 
 class ForeignTopic(Exception):
@@ -29,17 +32,59 @@ class Place(Struct, frozen=True, gc=False):
 START: Final = Place(0, FIRST_PREV_HASH)
 
 
-async def find_end(log: EventLog, ledger: Ledger, feed: Feed) -> Place:
-    """Return the row of the ledger that the topic ends with; ``START`` for an empty topic.
+class End(Struct, frozen=True):
+    """The row of the ledger that a topic ends with, and the offsets of its first record and behind its last one."""
+
+    place: Place
+    first_offset: int
+    next_offset: int
+
+
+async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, lacks_records: bool = False) -> End:
+    """Return what the topic ends with: the row at ``START`` for an empty one.
+
+    A topic that does not hold everything before its end is emptied: an empty one is filled from the ledger.
+
+    Args:
+        log: where the topic is.
+        ledger: whose topic it must be.
+        feed: which of the topics.
+        lacks_records: it is known to lack some, whatever it looks like.
 
     Raises:
         ForeignTopic: the topic ends with something that is not in this ledger.
         LogUnavailable, LedgerUnavailable: try again.
     """
     # The topic first: another relay may be writing, and what is on a topic is in the ledger already.
+    first_offset, end_offset = await log.bounds(feed.topic, 0)
     record = await _last_record(log, feed.topic)
     if record is None:
-        return START
+        return End(START, end_offset, end_offset)
+    place = await _its_row(ledger, feed, record)
+    why = "records were lost" if lacks_records else await _lack(log, feed, first_offset, record.offset, place.position)
+    if why:
+        _log.error("a topic lacks records: it is emptied, and filled again from the ledger", topic=feed.topic, why=why)
+        await log.trim(feed.topic, 0, end_offset)
+        return End(START, end_offset, end_offset)
+    return End(place, first_offset, record.offset + 1)
+
+
+async def _lack(log: EventLog, feed: Feed, first_offset: int, last_offset: int, position: int) -> str:
+    """Say what shows that the topic does not hold each position from 1 on; nothing if nothing does.
+
+    Cheap, and so not all: a hole in the middle is seen by too few offsets, unless as many records stand there twice.
+    Readers find any, and ``keyledger topics refill`` mends it.
+    """
+    first = await _first_record(log, feed.topic, first_offset)
+    begins = dict(first.headers).get("ce_id", b"")
+    if begins != b"1":
+        return f"it begins with position {begins.decode(errors='replace')!r}"
+    if last_offset - first.offset < position - 1:
+        return f"it ends at position {position}, but offsets {first.offset} to {last_offset} hold fewer records"
+    return ""
+
+
+async def _its_row(ledger: Ledger, feed: Feed, record: Record) -> Place:
     named = dict(record.headers)
     stated, source = named.get("ce_id", b""), named.get("ce_source", b"")
     if source != ledger_source(ledger.store_id).encode() or not stated.isdigit():
@@ -90,3 +135,15 @@ async def _last_from(log: EventLog, topic: str, start: int, end: int) -> Record 
     finally:
         await reader.close()
     return last
+
+
+async def _first_record(log: EventLog, topic: str, first_offset: int) -> Record:
+    """Return the first record of a topic that holds one."""
+    reader = await log.reader(topic, 0, first_offset)
+    try:
+        records = await reader.poll(max_records=1, timeout_seconds=READ_SECONDS)
+    finally:
+        await reader.close()
+    if not records:
+        raise LogUnavailable(f"{topic} does not give its first record")
+    return records[0]

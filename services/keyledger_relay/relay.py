@@ -10,12 +10,14 @@ from msgspec import Struct
 
 from keyledger.contracts import failpoints
 from keyledger.contracts.envelope import Entry
+from keyledger.contracts.ports import Clock
 from keyledger.contracts.registry import UndecodableEvent
 from keyledger.contracts.topics import EVENTS, HEADS, LEDGER
 from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord, OffsetOutOfRange, Producer
 from keyledger.eventstore.port import Ledger, LedgerUnavailable
 from keyledger_relay.ends import ForeignTopic, Place, find_end
-from keyledger_relay.feeds import FEEDS, Feed
+from keyledger_relay.feeds import FEEDS
+from keyledger_relay.held import Held, TopicChanged
 from keyledger_relay.metrics import Metrics
 from keyledger_relay.patience import Patience
 from keyledger_relay.progress import Progress
@@ -25,16 +27,17 @@ BATCH_EVENTS: Final = 900
 without a pause (8 us an event) in a loop that others share, and fit into one batch of a broker (1 MB)."""
 POLL_SECONDS: Final = 1.0
 """How long a lost notification can delay an event at most."""
+LOOK_SECONDS: Final = 5.0
+"""How often it is looked whether the topics still begin and end where they did: two questions to the log for each."""
 
 log = structlog.get_logger(__name__)
 
 
 class Outlet(Struct, frozen=True):
-    """A topic with who writes to it, and up to which position it held everything when that began."""
+    """Who writes to a topic, and what it holds."""
 
-    feed: Feed
     producer: Producer
-    held: int
+    held: Held
 
 
 class _Batch(Struct, frozen=True):
@@ -57,6 +60,7 @@ class Relay:
         metrics: Metrics,
         ledger_patience: Patience,
         log_patience: Patience,
+        clock: Clock,
         batch_events: int = BATCH_EVENTS,
     ) -> None:
         self._ledger = ledger
@@ -65,7 +69,10 @@ class Relay:
         self._metrics = metrics
         self._ledger_patience = ledger_patience
         self._log_patience = log_patience
+        self._clock = clock
         self._batch_events = batch_events
+        self._lacking: set[str] = set()
+        self._looked_at = clock.monotonic()
 
     async def run(self) -> NoReturn:
         """Relay until cancelled.
@@ -80,6 +87,10 @@ class Relay:
                 await self._from_where_the_topics_end()
             except (LogUnavailable, OffsetOutOfRange) as error:
                 await self._log_patience.failed(error)
+            except TopicChanged as error:
+                if error.lacks_records:
+                    self._lacking.add(error.feed.topic)
+                await self._log_patience.failed(error)
             except LedgerUnavailable as error:
                 await self._ledger_patience.failed(error)
 
@@ -88,19 +99,23 @@ class Relay:
         # Producers of their own for each attempt: what a lost one still holds must not queue up behind the next. One
         # for each topic: a client of Kafka has one request at a time under way to a broker.
         async with contextlib.AsyncExitStack() as producers:
-            ends: dict[Feed, tuple[Producer, Place]] = {}
+            outlets: list[Outlet] = []
+            ends: list[Place] = []
             for feed in FEEDS:
                 producer = await self._log.producer()
                 producers.push_async_callback(producer.close)
-                ends[feed] = producer, await find_end(self._log, self._ledger, feed)
+                lacks_records = feed.topic in self._lacking
+                end = await find_end(self._log, self._ledger, feed, lacks_records=lacks_records)
+                outlets.append(Outlet(producer, Held(feed, end.place.position, end.first_offset, end.next_offset)))
+                ends.append(end.place)
+            self._lacking.clear()
             head = await self._ledger.head()
             self._ledger_patience.succeeded()
             # From where the shorter one ends; the longer one is given only what it does not hold.
-            shorter = min((end for _, end in ends.values()), key=lambda end: end.position)
-            log.info("relaying", head=head.position, **{feed.topic: end.position for feed, (_, end) in ends.items()})
+            shorter = min(ends, key=lambda place: place.position)
+            log.info("relaying", head=head.position, **{one.held.feed.topic: one.held.position for one in outlets})
             self._progress.reach(shorter.position)
             self._progress.start(head.position)
-            outlets = [Outlet(feed, producer, end.position) for feed, (producer, end) in ends.items()]
             await self._follow(outlets, shorter)
 
     async def _follow(self, outlets: Sequence[Outlet], last: Place) -> NoReturn:
@@ -108,6 +123,7 @@ class Relay:
         sending: asyncio.Task[None] | None = None
         try:
             while True:
+                await self._look_at_times(outlets)
                 entries = await self._ledger.read(last.position, limit=self._batch_events)
                 self._ledger_patience.succeeded()
                 if entries:
@@ -131,20 +147,29 @@ class Relay:
                 sending.cancel()
                 await asyncio.wait([sending])
 
+    async def _look_at_times(self, outlets: Sequence[Outlet]) -> None:
+        if self._clock.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        for outlet in outlets:
+            await outlet.held.look(self._log)
+        self._looked_at = self._clock.monotonic()
+
     def _formed(self, outlets: Sequence[Outlet], entries: Sequence[Entry]) -> _Batch:
         """Return the records of these rows. What stands before one that has no form is not its hostage."""
-        store_id = self._ledger.store_id
         try:
-            records = [(outlet, outlet.feed.records(_after(outlet.held, entries), store_id)) for outlet in outlets]
+            records = [(outlet, self._missing(outlet.held, entries)) for outlet in outlets]
         except UndecodableEvent as error:
             sound = [entry for entry in entries if entry.header.position < error.header.position]
             records = self._formed(outlets, sound).records if sound else []
             return _Batch(records, error.header.position - 1, error)
         return _Batch([(outlet, missing) for outlet, missing in records if missing], entries[-1].header.position)
 
+    def _missing(self, held: Held, entries: Sequence[Entry]) -> list[NewRecord]:
+        return held.feed.records(_after(held.position, entries), self._ledger.store_id)
+
     async def _send(self, batch: _Batch) -> None:
         """Return when both topics hold these records, acknowledged."""
-        sends = [self._send_to(outlet, missing) for outlet, missing in batch.records]
+        sends = [self._send_to(outlet, missing, batch.last_position) for outlet, missing in batch.records]
         # Both end before a failure of one is looked at: else the other would still be writing behind our back.
         for outcome in await asyncio.gather(*sends, return_exceptions=True):
             if outcome is not None:
@@ -152,11 +177,13 @@ class Relay:
         self._log_patience.succeeded()
         self._progress.reach(batch.last_position)
 
-    async def _send_to(self, outlet: Outlet, records: Sequence[NewRecord]) -> None:
+    async def _send_to(self, outlet: Outlet, records: Sequence[NewRecord], last_position: int) -> None:
+        topic = outlet.held.feed.topic
         failpoints.reach("relay.before_send")
-        await outlet.producer.send(outlet.feed.topic, 0, records)
+        last_offset = await outlet.producer.send(topic, 0, records)
         failpoints.reach("relay.after_send")
-        self._metrics.sent.labels(outlet.feed.topic).inc(len(records))
+        self._metrics.sent.labels(topic).inc(len(records))
+        outlet.held.wrote(last_position, len(records), last_offset)
 
 
 def _after(position: int, entries: Sequence[Entry]) -> Sequence[Entry]:

@@ -10,7 +10,7 @@ from keyledger.contracts.topics import HEADS, LEDGER
 from keyledger.eventlog.port import EventLog, NewRecord, Reader, Record
 from keyledger.eventstore.port import Head, Ledger
 from keyledger.testing.memory_log import MemoryLog
-from keyledger_relay.ends import ForeignTopic, find_end
+from keyledger_relay.ends import START, ForeignTopic, find_end
 from keyledger_relay.feeds import FEEDS, PRIVATE, PUBLISHED, Feed
 from keyledger_relay.mark import NAME
 from tests.unit.relay.interposed import PassingLedger, PassingLog
@@ -195,7 +195,7 @@ async def test_offsets_that_hold_no_record_do_not_hide_where_a_topic_ends(ledger
     await append_keys(ledger, 9)
     entries = await ledger.read(0, limit=9)
     marked = MarkersAtTheEnd(log)
-    assert (await find_end(marked, ledger, PRIVATE)).position == 0
+    assert (await find_end(marked, ledger, PRIVATE)).place == START
     await fill(log, ledger, PRIVATE, entries)
-    end = await find_end(marked, ledger, PRIVATE)
+    end = (await find_end(marked, ledger, PRIVATE)).place
     assert (end.position, end.hash) == (9, entries[-1].hash)
