@@ -22,7 +22,7 @@ from keyledger.domain.people import Nobody, ServiceAccount, Team, User, roles_of
 from keyledger.domain.permissions import Authority
 from keyledger.domain.times import moment
 from keyledger.verification.fingerprint import fingerprint, fingerprint_key
-from keyledger.verification.peppers import Peppers, digest
+from keyledger.verification.peppers import KeyedDigest, Peppers, digest
 from keyledger.verification.source import Network, SourceAddresses
 from keyledger.verification.token import Token, parse
 from keyledger.web.principal import Principal
@@ -61,7 +61,7 @@ class LedgerAuthentication:
     ) -> None:
         self._streams, self._peppers, self._clock, self._randomness = streams, peppers, clock, randomness
         self._record, self._node, self._sources = record, node, SourceAddresses(trusted_proxies)
-        self._fingerprint_key = fingerprint_key(peppers)
+        self._fingerprints = KeyedDigest(fingerprint_key(peppers))
 
     def source(self, request: Request) -> str:
         """Return the address that a request came from: the peer's, or the one that a trusted proxy names."""
@@ -80,7 +80,7 @@ class LedgerAuthentication:
         if sent is None:
             return Judgement(code="missing-credential")
         # Computed for good keys too.
-        unknown = Judgement(code="invalid-credential", fingerprint=fingerprint(self._fingerprint_key, sent))
+        unknown = Judgement(code="invalid-credential", fingerprint=fingerprint(self._fingerprints, sent))
         token = parse(sent)
         if token is None:
             return unknown

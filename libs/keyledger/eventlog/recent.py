@@ -32,15 +32,19 @@ class Recent:
 
     def __init__(self) -> None:
         self._batches: dict[tuple[str, int], deque[_Batch]] = {}
+        self._bytes: dict[tuple[str, int], int] = {}
 
     def add(self, place: tuple[str, int], first: int, timestamp: int, records: Sequence[NewRecord]) -> None:
         """Keep a batch that was committed at the offset ``first``; ``timestamp`` in milliseconds."""
         batches = self._batches.setdefault(place, deque())
         if batches and batches[-1].end != first:
             batches.clear()  # another process wrote in between
+            self._bytes[place] = 0
         batches.append(_Batch(first, timestamp, records, sum(len(record.value) for record in records)))
-        while batches and _too_much(batches):
-            batches.popleft()
+        size_bytes = self._bytes.get(place, 0) + batches[-1].size_bytes
+        while batches and (size_bytes > KEPT_BYTES or batches[-1].end - batches[0].first > KEPT_RECORDS):
+            size_bytes -= batches.popleft().size_bytes
+        self._bytes[place] = size_bytes
 
     def read(self, place: tuple[str, int], offset: int, max_records: int) -> list[Record]:
         """Return records from the offset on; none where the file has to be asked."""
@@ -60,8 +64,4 @@ class Recent:
     def forget(self) -> None:
         """Keep nothing: some of it may have been deleted."""
         self._batches.clear()
-
-
-def _too_much(batches: deque[_Batch]) -> bool:
-    records = batches[-1].end - batches[0].first
-    return records > KEPT_RECORDS or sum(batch.size_bytes for batch in batches) > KEPT_BYTES
+        self._bytes.clear()

@@ -1,7 +1,8 @@
 """What stands for a token whose key is unknown: keyed, so that nobody can search backwards from it."""
 
-import hmac
 from typing import Final, Protocol
+
+from keyledger.verification.peppers import KeyedDigest
 
 FINGERPRINT_DIGITS: Final = 24
 """96 bits of a keyed digest: enough to tell tokens apart."""
@@ -20,6 +21,6 @@ def fingerprint_key(peppers: KeySource) -> bytes:
     return peppers.derived("fingerprint")
 
 
-def fingerprint(key: bytes, token_text: str) -> str:
+def fingerprint(keyed: KeyedDigest, token_text: str) -> str:
     """Return the fingerprint of what was sent as a token: hexadecimal, of ``FINGERPRINT_DIGITS`` digits."""
-    return hmac.digest(key, token_text.encode("utf-8", "surrogatepass"), "sha256").hex()[:FINGERPRINT_DIGITS]
+    return keyed.of(token_text.encode("utf-8", "surrogatepass")).hex()[:FINGERPRINT_DIGITS]

@@ -68,7 +68,7 @@ class Verifier:
         brand: str = BRAND,
     ) -> None:
         self._index, self._peppers, self._freshness = index, peppers, freshness
-        self._fingerprint_key = fingerprint_key
+        self._fingerprints = KeyedDigest(fingerprint_key)
         self._organizations, self._environments = frozenset(organizations), frozenset(environments)
         self._bound_to = next(iter(self._organizations)) if len(self._organizations) == 1 else None
         self._brand = brand
@@ -180,4 +180,4 @@ class Verifier:
         return bound and key.environment in self._environments
 
     def _unknown(self, token_text: str) -> Claimed:
-        return Claimed(self._bound_to, fingerprint=fingerprint(self._fingerprint_key, token_text))
+        return Claimed(self._bound_to, fingerprint=fingerprint(self._fingerprints, token_text))

@@ -10,7 +10,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable
 
-from keyledger.verification.peppers import Peppers
+from keyledger.verification.peppers import KeyedDigest, Peppers
 from keyledger.web.problems import Problem
 
 _FORM = struct.Struct(">B16sHQ")
@@ -23,7 +23,7 @@ class PositionTokens:
 
     def __init__(self, store_id: str, key: bytes) -> None:
         self._store = bytes.fromhex(store_id)
-        self._key = key
+        self._keyed = KeyedDigest(key)
 
     def write(self, position: int) -> str:
         """Return the token of a position."""
@@ -47,7 +47,7 @@ class PositionTokens:
         return int(position)
 
     def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
+        return self._keyed.of(body)[:_MAC_BYTES]
 
 
 def _invalid() -> Problem:
