@@ -57,7 +57,7 @@ async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, lacks_records: 
     """
     # The topic first: another relay may be writing, and what is on a topic is in the ledger already.
     first_offset, end_offset = await log.bounds(feed.topic, 0)
-    record = await _last_record(log, feed.topic)
+    record = await last_record(log, feed.topic)
     if record is None:
         return End(START, end_offset, end_offset)
     place = await _its_row(ledger, feed, record)
@@ -108,7 +108,7 @@ async def _its_row(ledger: Ledger, feed: Feed, record: Record) -> Place:
     return Place(position, rows[0].hash)
 
 
-async def _last_record(log: EventLog, topic: str) -> Record | None:
+async def last_record(log: EventLog, topic: str) -> Record | None:
     """Return the last record of partition 0, stepping back over offsets that hold none (transaction markers)."""
     step = 1
     while True:

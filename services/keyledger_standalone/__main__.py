@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 
-from keyledger.contracts.topics import TOPICS
 from keyledger.eventstore.migrating import migrate as migrate_ledger
 from keyledger.eventstore.verifying import ChainBroken, verify_chain
 from keyledger.runtime.masters import open_peppers
@@ -15,6 +14,7 @@ from keyledger.runtime.process import Process, run
 from keyledger_commands.bootstrap import bootstrap as bootstrap_ledger
 from keyledger_standalone.read_models import parked, projections
 from keyledger_standalone.serving import serve_standalone
+from keyledger_standalone.topics import topics
 
 app = typer.Typer(
     help="API keys that are verified next to the caller, revoked provably, and watched. "
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 app.add_typer(projections, name="projections", no_args_is_help=True)
 app.add_typer(parked, name="parked", no_args_is_help=True)
+app.add_typer(topics, name="topics")
 
 
 def _run(work: Callable[[Process], Coroutine[Any, Any, int]]) -> None:
@@ -46,12 +47,6 @@ def serve() -> None:
 def migrate() -> None:
     """Bring the ledger's database to the form that this version needs."""
     _run(_migrate)
-
-
-@app.command()
-def topics() -> None:
-    """Create the topics that are missing, and check those that are there."""
-    _run(_topics)
 
 
 @app.command()
@@ -86,13 +81,6 @@ async def _verify_ledger(process: Process) -> int:
 async def _migrate(process: Process) -> int:
     await migrate_ledger(process.settings.ledger_url)
     _say("the ledger's database is up to date")
-    return 0
-
-
-async def _topics(process: Process) -> int:
-    async with process.event_log() as event_log:
-        await event_log.ensure_topics(TOPICS)
-    _say(f"{len(TOPICS)} topics are there, as they must be")
     return 0
 
 

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from keyledger.contracts.topics import EVENTS, LEDGER
-from keyledger.eventlog.port import EventLog
+from keyledger.eventlog.port import EventLog, NewRecord
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.clock import SystemClock
 from keyledger.testing.memory_log import MemoryLog
+from keyledger_relay.ends import ForeignTopic
 from keyledger_relay.feeds import FEEDS, PRIVATE, PUBLISHED, Feed
+from keyledger_relay.refilling import empty_topics
 from tests.unit.relay.kit import (
     DEADLINE_SECONDS,
     append_keys,
@@ -160,3 +162,24 @@ async def test_a_topic_of_another_ledger_is_never_emptied(ledger: Ledger, other_
     with pytest.raises(Exception, match="ends with a record of"):
         await relay_of(ledger, log).run()
     assert positions(await records_of(log, LEDGER.name)) == [5, 6, 7, 8, 9]
+
+
+async def test_topics_that_an_operator_empties_are_filled_again_also_of_forgeries(
+    ledger: Ledger, log: EventLog
+) -> None:
+    async with a_running_relay(ledger, log):
+        producer = await log.producer()
+        for topic in (LEDGER.name, EVENTS.name):
+            await producer.send(topic, 0, [NewRecord(None, b"a forgery")])
+        await empty_topics(log, ledger)
+        await whole(log, 20)
+
+
+async def test_an_operator_cannot_empty_another_ledgers_topics(
+    ledger: Ledger, other_ledger: Ledger, log: EventLog
+) -> None:
+    await append_keys(other_ledger, 9)
+    await fill(log, other_ledger, PUBLISHED, await other_ledger.read(0, limit=9))
+    with pytest.raises(ForeignTopic, match="cannot fill it again"):
+        await empty_topics(log, ledger)
+    assert positions(await records_of(log, EVENTS.name)) == list(range(1, 10))
