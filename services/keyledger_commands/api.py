@@ -33,13 +33,12 @@ def create_api(
     issuer = Issuer(peppers, randomness)
     keys = KeysApi(
         writes,
-        authentication,
         issuer=issuer,
         positions=positions,
         clock=clock,
         randomness=randomness,
     )
-    people = PeopleApi(ledger, streams, writes, authentication, positions=positions, randomness=randomness)
+    people = PeopleApi(ledger, streams, writes, positions=positions, randomness=randomness)
     keys.add_to(routes)
     people.add_to(routes)
     return app

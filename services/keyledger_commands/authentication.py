@@ -122,7 +122,7 @@ class LedgerAuthentication:
                 matching = live
         return matching
 
-    def record(self, request: Request, permission: str, judged: Judgement) -> None:
+    def record(self, judged: Judgement, permission: str, *, source: str, request_id: str | None) -> None:
         """Record what the attempt came to."""
         key = judged.key
         self._record(
@@ -132,13 +132,13 @@ class LedgerAuthentication:
                 node=self._node,
                 surface="management",
                 code=judged.code,
-                source=self.source(request),
+                source=source,
                 organization_id=None if key is None else key.organization_id,
                 key_id=None if key is None else key.key_id,
                 secret_id=judged.secret_id,
                 fingerprint=judged.fingerprint,
                 environment=None if key is None else key.environment,
-                request_id=request.scope.get("keyledger.request_id"),
+                request_id=request_id,
                 permission=permission,
             )
         )

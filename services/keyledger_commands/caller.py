@@ -18,6 +18,8 @@ class Caller:
 
     def __init__(self, authentication: LedgerAuthentication, request: Request, permission: str) -> None:
         self._authentication, self._request, self._permission = authentication, request, permission
+        self.source = authentication.source(request)
+        """The address that the request came from."""
         self._judged: Judgement | None = None
         self.proven = False
         """Whether the ledger has confirmed what the caller was judged on, or has refused them."""
@@ -52,7 +54,7 @@ class Caller:
         self._judged = None  # whatever was presumed is in doubt
         judged = await self._authentication.judge(self._token(), self._permission)
         if not self.proven or judged.principal is None:
-            self._authentication.record(self._request, self._permission, judged)
+            self._record(judged)
         self._judged, self.proven = judged, True
         if judged.code == "insufficient-permission":
             raise insufficient(self._permission)
@@ -80,13 +82,17 @@ class Caller:
 
     def _record_presumed(self) -> None:
         if self._judged is not None:
-            self._authentication.record(self._request, self._permission, self._judged)
+            self._record(self._judged)
+
+    def _record(self, judged: Judgement) -> None:
+        request_id = self._request.scope.get("keyledger.request_id")
+        self._authentication.record(judged, self._permission, source=self.source, request_id=request_id)
 
     def _token(self) -> str | None:
         try:
             return bearer_token(self._request)
         except Problem:  # two credentials are a mistake like none: neither is tried
-            self._authentication.record(self._request, self._permission, Judgement(code="missing-credential"))
+            self._record(Judgement(code="missing-credential"))
             self.proven = True
             raise
 

@@ -20,13 +20,12 @@ from keyledger.web.idempotency import IdempotencyKey
 from keyledger.web.positions import PositionTokens
 from keyledger.web.resources import KeyResource
 from keyledger_commands.answering import answer
-from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.bodies import MERGE_PATCH, ChangeKeyBody, CreateKeyBody, RotateKeyBody, described, read_body
 from keyledger_commands.issuing import Issued, Issuer
 from keyledger_commands.key_decisions import creation, on_living, owner_id_for, revocation
 from keyledger_commands.routing import WRITE_PROBLEMS, Routes
 from keyledger_commands.views import IssuedKey, key_fields
-from keyledger_commands.writing import Call, Decide, Writes, Written
+from keyledger_commands.writing import Decide, Writes, Written
 
 _KEYS: Final = "/v1/api-keys"
 _KEY: Final = "/v1/api-keys/{key_id}"
@@ -40,15 +39,14 @@ class KeysApi:
     def __init__(
         self,
         writes: Writes,
-        authentication: LedgerAuthentication,
         *,
         issuer: Issuer,
         positions: PositionTokens,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        self._writes, self._authentication = writes, authentication
-        self._issuer, self._positions, self._clock, self._randomness = issuer, positions, clock, randomness
+        self._writes, self._issuer, self._positions = writes, issuer, positions
+        self._clock, self._randomness = clock, randomness
 
     def add_to(self, routes: Routes) -> None:
         """Add the routes."""
@@ -79,7 +77,7 @@ class KeysApi:
 
     async def create(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Make a key. The answer holds its token, which is shown this once."""
-        call = await self._open(request, idempotency_key, 201)
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=201)
         organization_id = call.caller.principal.organization_id
         key_id = self._randomness.resource_id("key")
         issued: list[Issued] = []
@@ -110,7 +108,7 @@ class KeysApi:
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
     ) -> Response:
         """Change name, description, role or expiry (JSON Merge Patch, RFC 7396); null removes what can be absent."""
-        call = await self._open(request, idempotency_key, 200)
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=200)
 
         async def prepare() -> Decide:
             body = await read_body(request, ChangeKeyBody, MERGE_PATCH, JSON)
@@ -134,7 +132,7 @@ class KeysApi:
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
     ) -> Response:
         """Give the key a new secret under the same id. The old one is dead from this answer on."""
-        call = await self._open(request, idempotency_key, 200)
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=200)
         issued: list[Issued] = []
 
         async def prepare() -> Decide:
@@ -153,20 +151,12 @@ class KeysApi:
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
     ) -> Response:
         """End the key, for ever. It needs no right to grant: what is stolen must be stopped by whoever sees it."""
-        call = await self._open(request, idempotency_key, 204)
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=204)
 
         async def prepare() -> Decide:
             return lambda caller, read: revocation(caller, read, key_id, if_match)
 
         return answer(await self._writes.carry_out(call, 204, prepare), self._positions)
-
-    async def _open(self, request: Request, idempotency_key: str | None, status: int) -> Call:
-        return await self._writes.open(
-            request,
-            source=self._authentication.source(request),
-            idempotency_key=idempotency_key,
-            status=status,
-        )
 
     def _fields(self, written: Written) -> dict[str, Any]:
         return key_fields(written.stream, moment(self._clock.now()))

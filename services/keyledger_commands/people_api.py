@@ -28,7 +28,6 @@ from keyledger.web.positions import PositionTokens
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
 from keyledger_commands.answering import answer
-from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.bodies import (
     CreateServiceAccountBody,
     CreateTeamBody,
@@ -74,12 +73,11 @@ class PeopleApi:
         ledger: Ledger,
         streams: Streams,
         writes: Writes,
-        authentication: LedgerAuthentication,
         *,
         positions: PositionTokens,
         randomness: Randomness,
     ) -> None:
-        self._ledger, self._streams, self._writes, self._authentication = ledger, streams, writes, authentication
+        self._ledger, self._streams, self._writes = ledger, streams, writes
         self._positions, self._randomness = positions, randomness
 
     def add_to(self, routes: Routes) -> None:
@@ -172,8 +170,7 @@ class PeopleApi:
         creation: Callable[[Body, str, str], _Creation],
         idempotency_key: str | None,
     ) -> Response:
-        source = self._authentication.source(request)
-        call = await self._writes.open(request, source=source, idempotency_key=idempotency_key, status=201)
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=201)
         owner_id = self._randomness.resource_id(kind)
         created: list[_Creation] = []
 

@@ -36,7 +36,6 @@ class Call(Struct, frozen=True, kw_only=True):
     caller: Caller
     request_id: str
     traceparent: str | None
-    source: str
     claim: IdempotencyClaim | None
 
 
@@ -75,14 +74,13 @@ class Writes:
         self._ledger, self._streams, self._randomness = ledger, streams, randomness
         self._in_flight = InFlight()
 
-    async def open(self, request: Request, *, source: str, idempotency_key: str | None, status: int) -> Call:
+    async def open(self, request: Request, *, idempotency_key: str | None, status: int) -> Call:
         """Return the call that a request makes; ``status`` is what it is answered if it is carried out."""
         caller = caller_of(request)
         return Call(
             caller=caller,
             request_id=request.scope["keyledger.request_id"],
             traceparent=request.scope["keyledger.traceparent"],
-            source=source,
             claim=await claim_for(request, caller.principal, idempotency_key, status),
         )
 
@@ -140,7 +138,7 @@ class Writes:
             actor_user=caller.user_id,
             actor_key=caller.key_id,
             traceparent=call.traceparent,
-            source_address=call.source or None,
+            source_address=call.caller.source or None,
             profile=decision.profile,
             idempotency=call.claim,
         )
