@@ -1,7 +1,7 @@
 """A node's verification index, as an operator sees it from another process of its machine."""
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -26,6 +26,7 @@ class IndexRebuildable:
         self.number: Final = VerificationProjection.generation
         self._files, self._size_mb = IndexFiles(folder), size_mb
         self._log, self._clock = log, clock
+        self._open: dict[Generation, LmdbIndex] = {}
 
     async def close(self) -> None:
         """Nothing stays open."""
@@ -36,14 +37,23 @@ class IndexRebuildable:
     async def statuses(self) -> list[Status]:
         found = []
         for generation in self._files.held():
-            try:
-                index = read_generation(self._files, generation, size_mb=self._size_mb)
-            except lmdb.Error:
-                continue  # it was deleted just now, or not yet begun
-            with closing(index):
+            with suppress(lmdb.Error), self._reading(generation) as index:  # it may be deleted just now
                 parked = await index.parked()
                 found.append(Status(generation, self._state(generation), index.applied().position, len(parked)))
         return found
+
+    @contextmanager
+    def _reading(self, generation: Generation) -> Iterator[LmdbIndex]:
+        """Give a generation, open: LMDB forbids a process to have the same one open twice."""
+        if generation in self._open:
+            yield self._open[generation]
+            return
+        with closing(read_generation(self._files, generation, size_mb=self._size_mb)) as index:
+            self._open[generation] = index
+            try:
+                yield index
+            finally:
+                del self._open[generation]
 
     def _state(self, generation: Generation) -> Literal["serving", "offered", "building"]:
         if generation == self._files.serving():
@@ -57,11 +67,15 @@ class IndexRebuildable:
         building = [one for one in own if one != self._files.serving()]
         generation = building[-1] if building else Generation(self.number, own[-1].build + 1 if own else 0)
         with closing(build_generation(self._files, generation, size_mb=self._size_mb)) as index:
-            yield _BuiltIndex(index, self._log, self._clock)
+            self._open[generation] = index
+            try:
+                yield _BuiltIndex(index, self._log, self._clock)
+            finally:
+                del self._open[generation]
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[tuple[int, AsyncIterator[Line]]]:
-        with closing(self._serving()) as index, index.environment.begin() as transaction:
+        with self._reading(self._serving()) as index, index.environment.begin() as transaction:
             yield index.checkpoint_in(transaction).position, _lines(transaction)
 
     async def offer(self, generation: Generation) -> None:
@@ -75,18 +89,18 @@ class IndexRebuildable:
         return unused
 
     async def parked(self) -> dict[str, Parked]:
-        with closing(self._serving()) as index:
+        with self._reading(self._serving()) as index:
             return await index.parked()
 
     async def request_retry(self, streams: Collection[str]) -> None:
-        with closing(self._serving()) as index:
+        with self._reading(self._serving()) as index:
             await index.request_retry(streams)
 
-    def _serving(self) -> LmdbIndex:
+    def _serving(self) -> Generation:
         serving = self._files.serving()
         if serving is None:
             raise NotNow(f"{self.name}: nothing serves yet")
-        return read_generation(self._files, serving, size_mb=self._size_mb)
+        return serving
 
 
 class _BuiltIndex:
