@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,19 @@ from typing import Final, Self, TypeVar
 
 from keyledger.contracts.topics import Topic
 from keyledger.eventlog.limits import check_records
-from keyledger.eventlog.logfile import LogFile, Send
+from keyledger.eventlog.logfile import PAGE_BYTES, LogFile, Send
 from keyledger.eventlog.port import LogUnavailable, NewRecord, Record
 from keyledger.eventlog.recent import Recent
 from keyledger.eventlog.tails import Tails
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
+CHECKPOINT_PAGES: Final = 1_000
+"""After how many written pages they are copied back from the write-ahead file. SQLite would do it inside an append,
+which then waits for two syncs of the disk, and with it whoever waits for a revocation."""
+_PAGES_OF_A_SEND: Final = 3
 PRUNE_RECORDS: Final = 5_000
 """How many records one transaction of ``prune`` deletes: appends wait for one such at most."""
 
@@ -34,13 +41,16 @@ class EmbeddedLog:
     opened in.
     """
 
-    def __init__(self, files: tuple[LogFile, LogFile], *, now: Callable[[], int], poll_seconds: float) -> None:
-        self._writing, self._reading = files
+    def __init__(self, files: tuple[LogFile, LogFile, LogFile], *, now: Callable[[], int], poll_seconds: float) -> None:
+        self._writing, self._reading, self._copying = files
         self._now = now
         self._poll_seconds = poll_seconds
         # One thread each: SQLite has one writer anyway, and a reader does not wait for it (WAL).
         self._writer = ThreadPoolExecutor(1, "keyledger-log-writer")
         self._reader = ThreadPoolExecutor(1, "keyledger-log-reader")
+        self._copier = ThreadPoolExecutor(1, "keyledger-log-checkpoint")
+        self._pages = 0
+        self._checkpointing: asyncio.Task[None] | None = None
         self._waiting: list[tuple[Send, asyncio.Future[int]]] = []
         self._committing: asyncio.Task[None] | None = None
         self._tails = Tails()
@@ -69,21 +79,21 @@ class EmbeddedLog:
             LogUnavailable: the file cannot be opened, is none of ours, or is of another format.
         """
 
-        def both() -> tuple[LogFile, LogFile]:
+        def files() -> tuple[LogFile, LogFile, LogFile]:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # Digests are in here: its owner's alone. SQLite gives -wal and -shm the same mode.
                 path.touch(mode=0o600)
             except OSError as error:
                 raise LogUnavailable(f"{path}: {error.strerror}") from error
-            writing = LogFile(path, busy_seconds=busy_seconds)
-            try:
-                return writing, LogFile(path, busy_seconds=busy_seconds)
-            except BaseException:
-                writing.close()
-                raise
+            with contextlib.ExitStack() as opened:
+                writing, reading, copying = (
+                    opened.enter_context(contextlib.closing(LogFile(path, busy_seconds=busy_seconds))) for _ in range(3)
+                )
+                opened.pop_all()
+            return writing, reading, copying
 
-        return cls(await asyncio.to_thread(both), now=now, poll_seconds=poll_seconds)
+        return cls(await asyncio.to_thread(files), now=now, poll_seconds=poll_seconds)
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
         await self._run(self._writer, lambda: self._writing.ensure_topics(topics))
@@ -154,7 +164,13 @@ class EmbeddedLog:
         with contextlib.suppress(asyncio.CancelledError):
             await self._watching
         self._tails.fail(LogUnavailable("the log was closed"))
-        for thread, file in ((self._reader, self._reading), (self._writer, self._writing)):
+        if self._checkpointing is not None:
+            await self._checkpointing
+        for thread, file in (
+            (self._copier, self._copying),
+            (self._reader, self._reading),
+            (self._writer, self._writing),
+        ):
             await asyncio.get_running_loop().run_in_executor(thread, file.close)
             thread.shutdown()
 
@@ -187,6 +203,23 @@ class EmbeddedLog:
             else:
                 waiting.set_exception(answer)
         self._tails.advance(ends)
+        self._checkpoint_when_due(sends)
+
+    def _checkpoint_when_due(self, sends: Sequence[Send]) -> None:
+        size_bytes = sum(len(record.value) for send in sends for record in send.records)
+        self._pages += _PAGES_OF_A_SEND * len(sends) + size_bytes // PAGE_BYTES
+        if self._pages >= CHECKPOINT_PAGES and self._checkpointing is None:
+            self._pages = 0
+            self._checkpointing = asyncio.create_task(self._checkpoint(), name="keyledger-log-checkpoint")
+
+    async def _checkpoint(self) -> None:
+        try:
+            await self._in_thread(self._copier, self._copying.checkpoint)
+        except LogUnavailable as error:
+            # Nothing is lost: it stays in the write-ahead file, and the next time is soon.
+            _log.warning("the log's write-ahead file could not be copied back: %s", error)
+        finally:
+            self._checkpointing = None
 
     async def _watch(self) -> None:
         """Wake readers for what other connections append; SQLite has no way to be told."""

@@ -19,6 +19,9 @@ from keyledger.eventlog.port import LogUnavailable, NewRecord, OffsetOutOfRange,
 
 FORMAT: Final = 1
 OFFSET_BITS: Final = 40
+PAGE_BYTES: Final = 4096
+WAL_PAGES: Final = 16_000
+"""At which length of the write-ahead file (64 MB) an append copies it back itself. ``checkpoint`` spares it that."""
 MAX_READ_BYTES: Final = 4 * 1024 * 1024
 """At which size a read ends, whatever number was asked for. One record always fits."""
 
@@ -152,6 +155,11 @@ class LogFile:
             first, end = self._bounds(partition_id)
             self._delete(partition_id, first, max(first, min(before, end)))
 
+    def checkpoint(self) -> None:
+        """Copy back what stands in the write-ahead file, and sync it; neither readers nor appends wait for that."""
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def prune(self, now_ms: int, max_records: int) -> int:
         """Delete records that are older than their topic keeps, the oldest first; return how many.
 
@@ -180,6 +188,7 @@ class LogFile:
         self._db.execute("PRAGMA journal_mode = WAL")
         # The end of the process loses nothing; a power cut may lose the last commits, never the file.
         self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         with self._transaction():
             (found,) = self._db.execute("PRAGMA user_version").fetchone()
             if found not in (0, FORMAT):

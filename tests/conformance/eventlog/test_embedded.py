@@ -7,6 +7,7 @@ import pytest
 
 from keyledger.contracts.topics import DAY_MS, FOREVER, Topic
 from keyledger.eventlog.embedded import PRUNE_RECORDS, EmbeddedLog
+from keyledger.eventlog.logfile import PAGE_BYTES, WAL_PAGES
 from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord
 from keyledger.testing.eventlog_suite import Connect, EventLogSuite, Forget, numbered, read, values
 
@@ -175,3 +176,16 @@ async def test_a_file_of_another_kind_or_format_is_refused(tmp_path: Path) -> No
     for path, why in ((text, "not a database"), (later, "format 99"), (text / "below", "below")):
         with pytest.raises(LogUnavailable, match=why):
             await EmbeddedLog.open(path)
+
+
+async def test_the_write_ahead_file_is_copied_back_while_appends_go_on(path: Path) -> None:
+    log = await EmbeddedLog.open(path)
+    await log.ensure_topics([Topic("t", 1, DAY_MS, "")])
+    producer = await log.producer()
+    before = path.stat().st_size
+    async with asyncio.timeout(120):
+        while path.stat().st_size == before:  # noqa: ASYNC240 - the file grows when it is copied back, not before
+            await producer.send("t", 0, [NewRecord(None, bytes(64 * 1024))])
+    wal = path.with_name(path.name + "-wal")
+    assert wal.stat().st_size < (WAL_PAGES * PAGE_BYTES) // 2, "it was not an append that did it"
+    await log.close()
