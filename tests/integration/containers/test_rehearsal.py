@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from infra.local.templates import INFRA, PROJECT
 COMPOSE: dict[str, Any] = load(INFRA / "compose.yaml")
 USER = int(read_stages()[-1].last("USER").text.partition(":")[0])
 DEADLINE_SECONDS = 120.0
+REHEARSAL_SECONDS = 900.0
 PROBE = """
 import os, pathlib
 def refuses(path):
@@ -99,9 +101,13 @@ def _engine(folder: Path) -> Iterator[Engine]:
             text=True,
         ) as process,
     ):
+        # Whatever hangs within it ends with it, and whoever waits for its answer is told.
+        patience = threading.Timer(REHEARSAL_SECONDS, process.kill)
+        patience.start()
         try:
             yield Engine(process, steps, log)
         finally:
+            patience.cancel()
             process.kill()
 
 
