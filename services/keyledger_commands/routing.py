@@ -81,7 +81,7 @@ class Routes:
             "openapi_extra": body,
             "route_class_override": Route,
         }
-        # Into the application's own router: one that is included is searched through two more layers, 30 us a request.
+        # Into the application's own router: one that is included is searched through two more layers (30 us in a profile).
         add = self._app.router.add_api_route
         add(path, endpoint, methods=[method], operation_id=operation_id, **known)
         if method == "GET":  # RFC 9110, 9.3.2: whatever can be got can be asked about
@@ -92,7 +92,7 @@ class _AuthenticatedRoute(APIRoute):
     """A route that authenticates first, so that a stranger learns nothing of what else is wrong.
 
     Its endpoint takes the request, texts of the path and headers. FastAPI documents them; its own way to call an
-    endpoint, made for dependencies of any kind, costs 100 us more.
+    endpoint, made for dependencies of any kind, takes 90 us (in a profile of a create).
     """
 
     authentication: ClassVar[LedgerAuthentication]
