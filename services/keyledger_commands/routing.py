@@ -81,7 +81,7 @@ class Routes:
             "openapi_extra": body,
             "route_class_override": Route,
         }
-        # Into the application's own router: one that is included is searched through two more layers (30 us in a profile).
+        # Into the application's own router: an included one is searched through two more layers (30 us in a profile).
         add = self._app.router.add_api_route
         add(path, endpoint, methods=[method], operation_id=operation_id, **known)
         if method == "GET":  # RFC 9110, 9.3.2: whatever can be got can be asked about
