@@ -49,7 +49,7 @@ async def judge_all(
     async with world.ledger() as ledger, world.log() as log:
         head = await ledger.head()
         at_least = position_tokens(ledger.store_id, world.peppers).write(head.position)
-        await _caught_up(clients, at_least, verifier, directory)
+        await until_caught_up(clients, at_least, verifier, directory)
         violations = await topic_violations(ledger, log)
         violations += await verdict_violations(clients, at_least=at_least, origin=verifier.origin)
         violations += await read_model_violations(
@@ -78,8 +78,17 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, *services: Serv
         raise AssertionError(f"not within {CAUGHT_UP_SECONDS:.0f} s: {what}") from None
 
 
+<<<<<<< HEAD
 async def _caught_up(clients: ClientLedger, at_least: str, verifier: Served, directory: Served) -> None:
     async def verifies() -> bool:
+=======
+async def until_caught_up(
+    clients: ClientLedger, at_least: str, verifier: Served | None, directory: Served | None
+) -> None:
+    """Return once both have applied the position of the token ``at_least``."""
+
+    async def verifies(verifier: Served) -> bool:
+>>>>>>> ac5ff51 (A node believes no head below what its index holds: a ledger restored from a backup is not followed silently; campaign and budgets)
         return (await clients.verify(clients.by, at_least=at_least, origin=verifier.origin)).is_success
 
     async def lists() -> bool:

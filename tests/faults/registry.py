@@ -11,9 +11,11 @@ from tests.faults.campaigns import (
     killed_commands,
     killed_first_start,
     killed_postgres,
+    killed_projectors,
     late_commit,
     ledger_power_cut,
     racing_writers,
+    restored_ledger,
     uncertain_commit,
 )
 
@@ -26,6 +28,8 @@ CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *late_commit.CAMPAIGNS,
     *killed_postgres.CAMPAIGNS,
     *full_disk.CAMPAIGNS,
+    *restored_ledger.CAMPAIGNS,
+    *killed_projectors.CAMPAIGNS,
     *ledger_power_cut.CAMPAIGNS,
     *index_power_cut.CAMPAIGNS,
     *detectors.CAMPAIGNS,

@@ -44,6 +44,9 @@ class Freshness:
         self.admitted = False
         self.on_stale = on_stale
         self.refused_heads = 0
+        self._clock = clock
+        self._applied_at = clock.now()
+        self._unconfirmed = position
         self._max_staleness = round(max_staleness_seconds * 1_000_000)
         self._skew = round(clock_skew_seconds * 1_000_000)
         self._pending: deque[Head] = deque(maxlen=_MAX_PENDING)
@@ -70,6 +73,14 @@ class Freshness:
             # Believing it would keep the node "fresh" for as long as the clocks differ.
             self._refuse(head, "its time lies further ahead than the declared clock skew: check the clocks")
             return
+        if self._went_back(head):
+            self._refuse(
+                head,
+                f"position {self.position} is applied: unless this is a head of before, the ledger was restored from a "
+                "backup, and this index must be dropped (infra/README.md)",
+            )
+            return
+        self._unconfirmed = 0
         if self.fresh_as_of is not None and self._lies_ahead(self.fresh_as_of, now):
             log.warning("the clock was set back: what was proven before no longer counts")
             self.fresh_as_of = None
@@ -87,7 +98,7 @@ class Freshness:
                 log.error("the heads were of ledger %s, the facts are of ledger %s", self.store, store)
             self.store, self.fresh_as_of, self._latest = store, None, None
             self._pending = deque((head for head in self._pending if head.store == store), maxlen=_MAX_PENDING)
-        self.position = position
+        self.position, self._applied_at, self._unconfirmed = position, self._clock.now(), 0
         while self._pending and self._pending[0].position <= position:
             self._prove(self._pending.popleft())
         self._waiters.advance(position)
@@ -106,6 +117,16 @@ class Freshness:
         """Say whether a head surely younger than ``asked_at`` (us) shows that the ledger does not hold ``position``."""
         latest = self._latest
         return latest is not None and latest.at > asked_at + self._skew and latest.position < position
+
+    def _went_back(self, head: Head) -> bool:
+        """Say whether the ledger held less at the head's time than was applied of it before.
+
+        Believed, it would keep a node fresh that still accepts what the ledger has lost. When what an index was opened
+        with was applied, nobody knows: until it is confirmed, no smaller head proves anything.
+        """
+        if head.position < self._unconfirmed:
+            return True
+        return head.position < self.position and head.at > self._applied_at + self._skew
 
     def _lies_ahead(self, at: int, now: int) -> bool:
         """Say whether no clock within the declared skew can say ``at`` yet: ours was set back, or one is wrong."""

@@ -85,9 +85,9 @@ CAMPAIGNS: Final = tuple(
         name=f"first-start-killed-{backend}",
         breaks="the first start is killed while it makes its secrets and first facts",
         run=partial(_killed, on_postgres=backend == "postgres"),
-        runs=6,
+        runs=5,
         rounds=2,
-        budget_minutes=2,
+        budget_minutes=1.5,
         short_rounds=0,
         needs=frozenset({"postgres"} if backend == "postgres" else ()),
     )

@@ -7,7 +7,7 @@ import pytest
 from keyledger.contracts.freshness import Head
 from keyledger.runtime.clock import SystemClock
 from keyledger.verification.freshness import Freshness
-from tests.unit.verification.world import STORE, T0, us
+from tests.unit.verification.world import STORE, T0, Clock, us
 
 NOW = us(T0)
 SECOND = 1_000_000
@@ -15,7 +15,7 @@ SECOND = 1_000_000
 
 def freshness(*, store: str = STORE, position: int = 5, **more: Any) -> Freshness:
     settings: dict[str, Any] = {"max_staleness_seconds": 10, "clock_skew_seconds": 1, "on_stale": "refuse"}
-    made = Freshness(store=store, position=position, clock=SystemClock(), **{**settings, **more})
+    made = Freshness(store=store, position=position, **{"clock": SystemClock(), **settings, **more})
     made.admitted = True
     return made
 
@@ -53,6 +53,28 @@ def test_an_older_head_does_not_make_a_node_older() -> None:
     node = freshness()
     node.heard(head(5), now=NOW)
     node.heard(head(4, NOW - SECOND), now=NOW)
+    assert node.fresh_as_of == NOW
+
+
+def test_a_head_below_what_was_applied_before_its_time_is_that_of_a_restored_ledger_and_proves_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    node = freshness(position=4, clock=Clock())
+    node.applied(STORE, 5)
+    node.heard(head(4, NOW + SECOND), now=NOW + SECOND)
+    assert node.fresh_as_of == NOW + SECOND, "it may be older than what was applied: the clocks differ"
+    with caplog.at_level(logging.ERROR):
+        node.heard(head(4, NOW + SECOND + 1), now=NOW + SECOND)
+    assert node.fresh_as_of == NOW + SECOND
+    assert node.refused_heads == 1
+    assert "restored from a backup" in caplog.text
+
+
+def test_an_index_that_holds_more_than_any_head_proves_nothing_by_smaller_ones() -> None:
+    node = freshness(position=5)
+    node.heard(head(4), now=NOW)
+    assert node.is_stale(NOW), "the ledger may have been restored from a backup while the node was down"
+    node.heard(head(5), now=NOW)
     assert node.fresh_as_of == NOW
 
 
