@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from keyledger.eventlog.port import EventLog
@@ -9,7 +10,7 @@ from keyledger.web.positions import position_tokens
 from tests.faults.campaign import Outcome
 from tests.faults.clients import ClientLedger
 from tests.faults.oracle.ledger import ledger_violations
-from tests.faults.oracle.read_models import read_model_violations
+from tests.faults.oracle.read_models import directory_violations, index_violations
 from tests.faults.oracle.topics import alert_violations, topic_violations
 from tests.faults.oracle.verdicts import verdict_violations
 from tests.faults.processes import Served, World
@@ -36,14 +37,15 @@ async def judge_all(
     clients: ClientLedger,
     *,
     faults: int,
-    verifier: Served,
-    directory: Served,
-    nodes: tuple[str, ...],
+    verifier: Served | None = None,
+    directory: Served | None = None,
+    nodes: tuple[str, ...] = (),
     alerts: bool = True,
 ) -> Outcome:
     """Return the outcome by everything: ledger, topics, verdicts, rebuilt read models and, if asked for, alerts.
 
-    Every service must be there again. ``nodes``: the names of the verifier nodes whose indexes are compared.
+    Every service must be there again; a verifier or directory that there is none of is not judged. ``nodes``: the names
+    of the verifier nodes whose indexes are compared.
     """
     outcome = await judge_ledger(world, clients, faults=faults)
     async with world.ledger() as ledger, world.log() as log:
@@ -51,10 +53,12 @@ async def judge_all(
         at_least = position_tokens(ledger.store_id, world.peppers).write(head.position)
         await until_caught_up(clients, at_least, verifier, directory)
         violations = await topic_violations(ledger, log)
-        violations += await verdict_violations(clients, at_least=at_least, origin=verifier.origin)
-        violations += await read_model_violations(
-            world.settings, log, head=head.position, folder=world.folder, nodes=nodes
-        )
+        if verifier is not None:
+            violations += await verdict_violations(clients, at_least=at_least, origin=verifier.origin)
+        if directory is not None:
+            violations += await directory_violations(world.settings, log, head=head.position, folder=world.folder)
+        if nodes:
+            violations += await index_violations(world.settings, log, nodes, head=head.position, folder=world.folder)
         if alerts:
             violations += await _alert_violations(log)
     outcome.violations += violations
@@ -78,24 +82,21 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, *services: Serv
         raise AssertionError(f"not within {CAUGHT_UP_SECONDS:.0f} s: {what}") from None
 
 
-<<<<<<< HEAD
-async def _caught_up(clients: ClientLedger, at_least: str, verifier: Served, directory: Served) -> None:
-    async def verifies() -> bool:
-=======
 async def until_caught_up(
     clients: ClientLedger, at_least: str, verifier: Served | None, directory: Served | None
 ) -> None:
     """Return once both have applied the position of the token ``at_least``."""
 
     async def verifies(verifier: Served) -> bool:
->>>>>>> ac5ff51 (A node believes no head below what its index holds: a ledger restored from a backup is not followed silently; campaign and budgets)
         return (await clients.verify(clients.by, at_least=at_least, origin=verifier.origin)).is_success
 
-    async def lists() -> bool:
+    async def lists(directory: Served) -> bool:
         return (await clients.list(at_least=at_least, origin=directory.origin)).is_success
 
-    await until(verifies, "the verifier has applied the ledger's head", verifier)
-    await until(lists, "the directory has applied the ledger's head", directory)
+    if verifier is not None:
+        await until(partial(verifies, verifier), "the verifier has applied the ledger's head", verifier)
+    if directory is not None:
+        await until(partial(lists, directory), "the directory has applied the ledger's head", directory)
 
 
 async def _alert_violations(log: EventLog) -> list[str]:

@@ -92,6 +92,15 @@ class Served:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether it was stopped, by us or at a failpoint."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return status.rpartition(")")[2].split()[0] == "T"
+
     def last_words(self) -> str:
         """Return the end of its log."""
         return tail(self._log, lines=8)

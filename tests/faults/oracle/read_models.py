@@ -21,21 +21,21 @@ from tests.integration.directory.projector_process import rows_of, store_at
 FOLLOWED_SECONDS = 120.0
 
 
-async def read_model_violations(
-    settings: Settings, log: EventLog, *, head: int, folder: Path, nodes: tuple[str, ...] = ()
-) -> list[str]:
-    """Return which read models of an installation differ from their rebuilds up to ``head``.
+async def directory_violations(settings: Settings, log: EventLog, *, head: int, folder: Path) -> list[str]:
+    """Return how the directory, which has reached ``head``, differs from its rebuild; that is made in ``folder``."""
+    differs = await rows_of(settings.directory_url) != await _rebuilt_directory(log, head, folder)
+    return ["the directory is not what a rebuild makes of the log"] if differs else []
 
-    They must have reached it. ``nodes``: whose verification indexes; ``folder``: where the rebuilds go.
-    """
-    violations: list[str] = []
-    if await rows_of(settings.directory_url) != await _rebuilt_directory(log, head, folder):
-        violations.append("the directory is not what a rebuild makes of the log")
+
+async def index_violations(
+    settings: Settings, log: EventLog, nodes: tuple[str, ...], *, head: int, folder: Path
+) -> list[str]:
+    """Return which of the nodes' indexes, which have reached ``head``, differ from a rebuild made in ``folder``."""
     expected = await _rebuilt_index(log, head, folder, settings.index_size_mb)
     differing = (
         node for node in nodes if index_lines(settings.data_dir / f"index-{node}", settings.index_size_mb) != expected
     )
-    return violations + [f"the index of {node} is not what a rebuild makes of the log" for node in differing]
+    return [f"the index of {node} is not what a rebuild makes of the log" for node in differing]
 
 
 def index_lines(folder: Path, size_mb: int) -> dict[bytes, bytes]:
