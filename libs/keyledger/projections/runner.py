@@ -79,6 +79,8 @@ class ProjectionRunner(Generic[Row]):
         self._starting = True
         self._something_parked = asyncio.Event()
         self._look_at = 0.0
+        self._tasks: asyncio.TaskGroup | None = None
+        self._succession: asyncio.Task[None] | None = None
         self._last: int | None = None
         # Whoever holds it writes: the follower a batch, or whoever tries parked streams again.
         self._writing = asyncio.Lock()
@@ -118,6 +120,7 @@ class ProjectionRunner(Generic[Row]):
         """
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
                 tasks.create_task(self._follow_for_ever(), name=f"{self._projection.name}-follow")
                 tasks.create_task(self._tend_for_ever(), name=f"{self._projection.name}-parked")
         except BaseExceptionGroup as failed:
@@ -192,26 +195,36 @@ class ProjectionRunner(Generic[Row]):
             if failure is not None and not self._is_done():
                 raise failure
             self._failures = 0
-            if self._last is None and self._clock.monotonic() >= self._look_at:
-                await self._look_for_successor()
+            if self._tasks is not None and self._clock.monotonic() >= self._look_at:
+                await self._look_for_successor(self._tasks)
 
-    async def _look_for_successor(self) -> None:
-        """Let another generation take this one's place, once it is as far: nobody sees an older state than before."""
+    async def _look_for_successor(self, tasks: asyncio.TaskGroup) -> None:
         self._look_at = self._clock.monotonic() + LOOK_SECONDS
-        successor = await self._read_model.successor()
-        if successor is None:
+        if self._succession is not None and not self._succession.done():
             return
-        async with self._writing:
-            building = ProjectionRunner(
-                self._projection, successor, self._event_log, clock=self._clock, topic=self._topic
-            )
+        successor = await self._read_model.successor()
+        if successor is not None:
+            self._succession = tasks.create_task(self._succeed(successor), name=f"{self._projection.name}-successor")
+
+    async def _succeed(self, successor: ReadModel[Row]) -> None:
+        """Let another generation take this one's place, once it is as far: nobody sees an older state than before."""
+        building = ProjectionRunner(self._projection, successor, self._event_log, clock=self._clock, topic=self._topic)
+        await building.reach(self.position)
+        while self.position - building.position > self._max_batch:
             await building.reach(self.position)
-            if building.position != self.position:
-                return  # it is further on: this one comes there too
+        async with self._writing:
+            # What came meanwhile is little, and nothing more can come before the switch.
+            await building.reach(self.position)
+            if not self._known or building.position != self.position:
+                return  # what became of the last commit is looked up first; where it is further on, this one comes too
             self._known = False
-            await self._read_model.switch(successor)
-            _log.info("projection %s serves the generation that was built beside it", self._projection.name)
-            await self._look()
+            try:
+                await self._read_model.switch(successor)
+                await self._look()
+            except ReadModelUnavailable as error:
+                _log.warning("projection %s could not be switched: %s", self._projection.name, error)
+            else:
+                _log.info("projection %s serves the generation that was built beside it", self._projection.name)
 
     async def _poll(self, reader: Reader) -> list[Record]:
         while True:

@@ -24,8 +24,7 @@ from keyledger.verification.projector import VerificationProjection
 from keyledger_directory.projector import KeyDirectory, KeyRow
 from keyledger_directory.store import DirectoryStore, KeysTable
 from tests.integration.projections.places import INDEX_SIZE_MB, directory_at, held
-from tests.unit.projections.following import log_of, running
-from tests.unit.projections.test_runner import until
+from tests.unit.projections.following import log_of, running, until
 from tests.unit.projections.written import Written, created, key_id, records, revoked, rotated, team, written
 
 KEYS = 1_500

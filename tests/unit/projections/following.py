@@ -1,7 +1,7 @@
 """A runner on a log and a read model in memory, with a fold that shows what was folded and in which order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from keyledger.contracts.envelope import Fact
 from keyledger.contracts.topics import LEDGER
-from keyledger.eventlog.port import EventLog, NewRecord
+from keyledger.eventlog.port import EventLog, NewRecord, Record
 from keyledger.projections.port import ReadModel
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.runtime.clock import SystemClock
@@ -74,3 +74,25 @@ async def stop_of(runner: ProjectionRunner[Any], kind: type[Exception]) -> Any:
     with pytest.raises(kind) as stopped:
         await asyncio.wait_for(runner.run(), DEADLINE_SECONDS)
     return stopped.value
+
+
+async def until(condition: Callable[[], bool], task: asyncio.Task[Any]) -> None:
+    """Return once it holds; at once when the runner has ended."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not condition():
+            await asyncio.wait({task}, timeout=0.001)
+            if task.done():
+                task.result()
+
+
+class EventsComeMeanwhile(MemoryLog):
+    """When what is old is read again, ``meanwhile`` happens before its reader gets it, once."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
+        found = await super().read(topic, partition, offset, max_records)
+        if self.meanwhile is not None and offset < len(self.held(topic, partition)) - 1:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return found

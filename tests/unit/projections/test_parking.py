@@ -1,5 +1,4 @@
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -8,13 +7,21 @@ from msgspec.structs import replace
 from keyledger.contracts.alert import decode_alert
 from keyledger.contracts.envelope import Fact
 from keyledger.contracts.topics import ALERTS, LEDGER
-from keyledger.eventlog.port import NewRecord, Record
+from keyledger.eventlog.port import NewRecord
 from keyledger.projections.port import Checkpoint, ReadModelUnavailable, Versioned
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.runtime.clock import SystemClock
 from keyledger.testing.memory_log import MemoryLog
 from keyledger.testing.memory_read_model import MemoryReadModel, MemoryRows
-from tests.unit.projections.following import DEADLINE_SECONDS, Positions, follow_to, log_of, runner_of, running
+from tests.unit.projections.following import (
+    EventsComeMeanwhile,
+    Positions,
+    follow_to,
+    log_of,
+    runner_of,
+    running,
+    until,
+)
 from tests.unit.projections.written import Written, created, key_id, records, revoked, rotated, written
 
 Model = MemoryReadModel[tuple[int, ...]]
@@ -44,15 +51,6 @@ async def ledger_log(ledger: Written) -> MemoryLog:
     log = await log_of(records(ledger.entries))
     await log.ensure_topics([ALERTS])
     return log
-
-
-async def until(condition: Callable[[], bool], task: asyncio.Task[None]) -> None:
-    """Return once it holds; at once when the runner has ended."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():
-            await asyncio.wait({task}, timeout=0.001)
-            if task.done():
-                task.result()
 
 
 def poisoned() -> Written:
@@ -180,19 +178,6 @@ async def test_a_retry_that_is_asked_for_folds_what_waits_while_events_come_in(m
     await follow_to(number, runner_of(log, clean))
     assert (model.rows, model.committed) == (clean.rows, clean.committed)
     assert (runner.counts.parked, runner.counts.released) == (1, 1)
-
-
-class EventsComeMeanwhile(MemoryLog):
-    """When what is old is read again, ``meanwhile`` happens before its reader gets it, once."""
-
-    meanwhile: Callable[[], Awaitable[None]] | None = None
-
-    async def read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
-        found = await super().read(topic, partition, offset, max_records)
-        if self.meanwhile is not None and offset < len(self.held(topic, partition)) - 1:
-            meanwhile, self.meanwhile = self.meanwhile, None
-            await meanwhile()
-        return found
 
 
 async def test_what_comes_while_what_waits_is_read_again_is_folded_after_it(model: Model) -> None:

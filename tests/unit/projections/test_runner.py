@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,7 +12,16 @@ from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.order import ForeignHistory, GapInLedger
 from keyledger.projections.port import Checkpoint, ReadModelUnavailable, Versioned
 from keyledger.testing.memory_read_model import MemoryReadModel, MemoryRows
-from tests.unit.projections.following import DEADLINE_SECONDS, follow_to, log_of, runner_of, running, stop_of
+from tests.unit.projections.following import (
+    DEADLINE_SECONDS,
+    EventsComeMeanwhile,
+    follow_to,
+    log_of,
+    runner_of,
+    running,
+    stop_of,
+    until,
+)
 from tests.unit.projections.written import (
     ANOTHER_STORE,
     STORE,
@@ -248,14 +257,6 @@ class Looked(MemoryReadModel[tuple[int, ...]]):
         return await super().successor()
 
 
-async def until(condition: Callable[[], bool], task: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():
-            await asyncio.wait({task}, timeout=0.001)
-            if task.done():
-                task.result()
-
-
 async def test_another_generation_takes_over_once_it_is_as_far_and_nobody_sees_an_older_state() -> None:
     ledger, model, built = written(*(created(n) for n in range(6))), Looked(), Looked()
     log = await log_of(records(ledger.entries))
@@ -271,6 +272,28 @@ async def test_another_generation_takes_over_once_it_is_as_far_and_nobody_sees_a
         await log.append(LEDGER.name, 0, records(ledger.entries[6:]))
         await until(lambda: model.committed.position == 7, task)
     assert model.rows.keys() == {key_id(n) for n in (0, 1, 2, 3, 4, 5, 7, 9)}
+
+
+async def test_what_comes_while_another_generation_catches_up_is_in_it_before_it_takes_over() -> None:
+    ledger, model, built, log = written(*(created(n) for n in range(6))), Looked(), Looked(), EventsComeMeanwhile()
+    await log.ensure_topics([LEDGER])
+    await log.append(LEDGER.name, 0, records(ledger.entries))
+    await runner_of(log, built).reach(2)
+    built.rows[key_id(9)] = Versioned(1, (0,))
+    runner = runner_of(log, model)
+    async with running(runner) as task:
+        await until(lambda: model.committed.position == 6, task)
+
+        async def one_more_comes() -> None:
+            ledger.add(created(7))
+            await log.append(LEDGER.name, 0, records(ledger.entries[6:]))
+            await until(lambda: model.committed.position == 7, task)
+
+        log.meanwhile = one_more_comes
+        model.built = built
+        await until(lambda: key_id(9) in model.rows, task)
+        assert model.committed.position == 7
+    assert key_id(7) in model.rows
 
 
 async def test_a_generation_that_is_further_on_waits_until_the_serving_one_is_there_too() -> None:
