@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import appends, creates, rebuilding, relaying, revocations, verifying
+from tests.benchmarks import appends, creates, detecting, rebuilding, relaying, revocations, verifying
 from tests.benchmarks.report import Row, table
 
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
@@ -16,6 +16,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "relaying": relaying.measure,
     "rebuilding": rebuilding.measure,
     "revocations": revocations.measure,
+    "detecting": detecting.measure,
 }
 
 

@@ -16,7 +16,7 @@ from keyledger.eventlog.kafka import KafkaLog
 from keyledger.eventlog.port import Record
 from tests.faults.campaign import Campaign, Outcome, Stage
 from tests.faults.proxy import Proxy
-from tests.integration.anomalies.fleet import STANDSTILL_SECONDS, AlertsRead, Fleet, clean_pass, feed
+from tests.integration.anomalies.fleet import STANDSTILL_SECONDS, AlertsRead, DetectorEnded, Fleet, clean_pass, feed
 from tests.integration.anomalies.traffic import PARTITIONS, records_of
 from tests.unit.detection.attempts import fold
 
@@ -117,10 +117,12 @@ async def _killed_at_its_places(stage: Stage) -> Outcome:
         for _ in range(stage.rounds):
             place = f"{stage.random.choice(PLACES)}:kill@{stage.random.randint(1, 3)}"
             stage.say(place)
-            process = await pursuit.fleet.start(KEYLEDGER_FAILPOINT=place)
+            detector = await pursuit.fleet.spawn(KEYLEDGER_FAILPOINT=place)
             await pursuit.feed()
             async with asyncio.timeout(STANDSTILL_SECONDS):
-                await process.wait()
+                await detector.process.wait()
+            if detector.process.returncode != -signal.SIGKILL:
+                raise DetectorEnded(detector.said)
         return await _finished(pursuit, faults=stage.rounds)
 
 

@@ -16,6 +16,7 @@ from keyledger.contracts.topics import ALERTS, AUTH_BY_SOURCE
 from keyledger.eventlog.kafka import KafkaLog
 from keyledger.eventlog.kafka_security import PLAINTEXT
 from keyledger.runtime.clock import SystemClock
+from keyledger.runtime.collecting import collect_seldom
 from keyledger_anomalies.alerts import AlertPublisher
 from keyledger_anomalies.faust_app import FaustDetector
 from keyledger_anomalies.tally import Tally
@@ -45,5 +46,6 @@ async def main(bootstrap: str, data_dir: Path, topic: str, group: str, alerts_to
 
 
 if __name__ == "__main__":
+    collect_seldom()  # as every process of ours does
     arm(os.environ.get("KEYLEDGER_FAILPOINT", ""))
     asyncio.run(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))

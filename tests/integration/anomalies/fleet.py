@@ -202,11 +202,14 @@ class AlertsRead:
 
     def __init__(self, reader: Reader, fleet: Fleet) -> None:
         self._reader, self._fleet = reader, fleet
-        self.records = list[Record]()
+        self.records, self.ids = list[Record](), set[str]()
 
-    @property
-    def ids(self) -> set[str]:
-        return {decode_alert(each.value or b"").id for each in self.records}
+    async def next_records(self) -> list[Record]:
+        """Take and return what comes within a second."""
+        more = await self._reader.poll(max_records=1000, timeout_seconds=1)
+        self.records += more
+        self.ids |= {decode_alert(each.value or b"").id for each in more}
+        return more
 
     async def until(self, enough: Callable[[set[str]], bool]) -> None:
         """Read until it is enough; fail when the detectors are gone, or nothing has moved for STANDSTILL_SECONDS."""
@@ -214,8 +217,7 @@ class AlertsRead:
         moved_at, seen = clock(), list[str]()
         while not enough(self.ids):
             self._fleet.check()
-            if more := await self._reader.poll(max_records=1000, timeout_seconds=1):
-                self.records += more
+            if await self.next_records():
                 moved_at = clock()
             elif (now_at := await self._fleet.standing()) != seen:
                 moved_at, seen = clock(), now_at
