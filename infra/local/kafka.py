@@ -15,7 +15,7 @@ from infra.local.ports import LOOPBACK, free_port, is_taken
 from infra.local.processes import Process, ServerFailed, Started, nobody, run, spawn, wait_until_ready
 from infra.local.templates import INFRA, render
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 CLUSTER_NODES = 3
 METADATA, METADATA_VERSION = 3, 1
 JAVA = ("java", "-XX:-UsePerfData", "-Djava.awt.headless=true")

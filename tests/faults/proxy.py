@@ -143,6 +143,8 @@ class Proxy:
         try:
             if not self.refuses:
                 await self._connect(reader, client)
+        except asyncio.CancelledError:
+            pass  # reset: asyncio's server would print it as a failure
         finally:
             _reset(client)
             self._connections.discard(connection)

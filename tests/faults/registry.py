@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.faults.campaign import Campaign
 from tests.faults.campaigns import (
+    broken_brokers,
     detectors,
     full_disk,
     guarded_creation,
@@ -33,4 +34,5 @@ CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *ledger_power_cut.CAMPAIGNS,
     *index_power_cut.CAMPAIGNS,
     *detectors.CAMPAIGNS,
+    *broken_brokers.CAMPAIGNS,
 )

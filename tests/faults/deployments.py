@@ -1,0 +1,132 @@
+"""The services of the thin path on a log that is broken, kept running as an operator's supervisor does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from keyledger.contracts.topics import EVENTS, LEDGER
+from keyledger.eventlog.port import LogUnavailable
+from tests.faults.campaign import Outcome
+from tests.faults.clients import ClientLedger
+from tests.faults.judging import judge_all, until
+from tests.faults.oracle.topics import topic_violations
+from tests.faults.processes import Served, World, world_in
+
+DEADLINE_SECONDS: Final = 180.0
+LOOK_SECONDS: Final = 0.05
+
+
+class Deployment:
+    """Commands, relay, directory and a verifier node, each a process."""
+
+    def __init__(self, world: World, clients: ClientLedger, services: dict[str, Served]) -> None:
+        self.world, self.clients, self.services = world, clients, services
+        self.restarts = 0
+
+    @property
+    def relay(self) -> Served:
+        """The relay."""
+        return self.services["relay"]
+
+    async def keep_running(self) -> None:
+        """Start again whatever ends, until cancelled."""
+        while True:
+            for service in self.services.values():
+                if not service.runs:
+                    self.restarts += 1
+                    await service.start()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def answered(self, number: int) -> None:
+        """Return once so many more writes were answered than now; the ledger does not depend on the log."""
+        enough = self.clients.count("ok") + number
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while self.clients.count("ok") < enough:  # noqa: ASYNC110 - a count tells nobody
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def caught_up(self) -> None:
+        """Return once both topics hold everything that the ledger holds now, whatever stands there besides."""
+        async with self.world.ledger() as ledger, self.world.log() as log:
+            head = (await ledger.head()).position
+
+            async def reached() -> bool:
+                checkpoint = await ledger.checkpoint("relay")
+                ends = [(await log.bounds(topic.name, 0))[1] for topic in (LEDGER, EVENTS)]
+                return checkpoint >= head and min(ends) >= head
+
+            await until(_once_there(reached), "the relay has taken everything to the topics")
+
+    async def whole(self) -> None:
+        """Return once both topics hold each position in order, and everything in the ledger."""
+        async with self.world.ledger() as ledger, self.world.log() as log:
+
+            async def is_whole() -> bool:
+                return not await topic_violations(ledger, log)
+
+            await until(_once_there(is_whole), "both topics are whole")
+
+    async def judged(self, *, faults: int) -> Outcome:
+        """Judge everything, once nothing is broken and nobody writes."""
+        await self.whole()
+        for service in self.services.values():
+            await until(_answering(service), f"{service.name} is ready")
+        return await judge_all(
+            self.world,
+            self.clients,
+            faults=faults,
+            verifier=self.services["verification"],
+            directory=self.services["directory"],
+            nodes=("node",),
+            alerts=False,
+        )
+
+
+def _once_there(asked: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        try:
+            return await asked()
+        except LogUnavailable:
+            return False
+
+    return holds
+
+
+def _answering(service: Served) -> Callable[[], Awaitable[bool]]:
+    async def ready() -> bool:
+        if not service.runs:
+            return False  # it is started again in a moment
+        try:
+            await service.until_ready()
+        except AssertionError:
+            return False
+        return True
+
+    return ready
+
+
+@asynccontextmanager
+async def deployed(folder: Path, *, kafka_bootstrap: str | None = None) -> AsyncIterator[Deployment]:
+    """Start everything on a ledger in a file and a log in Kafka, or else in a file too, and keep it running."""
+    async with AsyncExitStack() as stack:
+        world = await stack.enter_async_context(world_in(folder, kafka_bootstrap=kafka_bootstrap))
+        services = {name: world.service(name) for name in ("commands", "relay", "directory")}
+        services["verification"] = world.service("verification", KEYLEDGER_NODE="node")
+        await services["commands"].start()  # the first one makes the root key
+        await services["commands"].until_ready()
+        for name in ("relay", "directory", "verification"):
+            await services[name].start()
+        for service in services.values():
+            await service.until_ready()
+        commands = services["commands"]
+        clients = await stack.enter_async_context(ClientLedger(lambda: commands.origin, by=world.root_key))
+        deployment = Deployment(world, clients, services)
+        keeping = asyncio.create_task(deployment.keep_running())
+        stack.push_async_callback(_ended, keeping)
+        yield deployment
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
