@@ -5,6 +5,7 @@ from typing import Final
 from tests.faults.campaign import Campaign
 from tests.faults.campaigns import (
     broken_brokers,
+    damaged_topics,
     detectors,
     full_disk,
     guarded_creation,
@@ -13,6 +14,7 @@ from tests.faults.campaigns import (
     killed_first_start,
     killed_postgres,
     killed_projectors,
+    killed_relay,
     late_commit,
     ledger_power_cut,
     racing_writers,
@@ -34,5 +36,7 @@ CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *ledger_power_cut.CAMPAIGNS,
     *index_power_cut.CAMPAIGNS,
     *detectors.CAMPAIGNS,
+    *killed_relay.CAMPAIGNS,
     *broken_brokers.CAMPAIGNS,
+    *damaged_topics.CAMPAIGNS,
 )

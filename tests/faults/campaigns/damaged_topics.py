@@ -1,0 +1,132 @@
+"""The ledger's topics truncated, made anew, and written to by strangers, while nodes and the directory follow them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from keyledger.contracts.topics import LEDGER
+from keyledger.eventlog.port import NewRecord
+from keyledger_relay.feeds import FEEDS, Feed
+from keyledger_relay.refilling import empty_topics
+from tests.faults.brokers import broker_behind_a_proxy
+from tests.faults.campaign import Campaign, Outcome, Stage
+from tests.faults.clients import live
+from tests.faults.deployments import Deployment, deployed
+from tests.unit.relay.kit import records_of
+
+WRITERS: Final = 2
+WAITED_FOR: Final = 30
+"""How many writes come between two faults."""
+
+
+class Damage:
+    """What is done to one topic, with everything that may be asked for it."""
+
+    def __init__(self, stage: Stage, deployment: Deployment, admin: AIOKafkaAdminClient, feed: Feed) -> None:
+        self.stage, self.deployment, self.admin, self.feed = stage, deployment, admin, feed
+
+    async def beginning_deleted(self) -> None:
+        """Some of what the topic began with is gone (DeleteRecords)."""
+        async with self.deployment.world.log() as log:
+            first, end = await log.bounds(self.feed.topic, 0)
+            await log.trim(self.feed.topic, 0, self.stage.random.randint(first + 1, end))
+
+    async def made_anew(self) -> None:
+        """The topic was deleted; the relay, or whoever is first, makes it again."""
+        await self.admin.delete_topics([self.feed.topic])
+
+    async def emptied_by_an_operator(self) -> None:
+        """Somebody called ``keyledger topics refill``."""
+        async with self.deployment.world.log() as log, self.deployment.world.ledger() as ledger:
+            await empty_topics(log, ledger)
+
+    async def resent(self) -> None:
+        """A stranger sends again what stood there, some of it backwards."""
+        async with self.deployment.world.log() as log:
+            records = [
+                NewRecord(record.key, record.value or b"", record.headers)
+                for record in await records_of(log, self.feed.topic)
+            ]
+            start = self.stage.random.randrange(len(records))
+            again = records[start : start + 50]
+            if self.stage.random.random() < 0.5:
+                again.reverse()
+            producer = await log.producer()
+            await producer.send(self.feed.topic, 0, again)
+            await producer.close()
+
+    async def poisoned(self) -> None:
+        """A stranger writes what is no ledger record: readers stop before it, until an operator empties the topic."""
+        async with self.deployment.world.log() as log:
+            producer = await log.producer()
+            await producer.send(self.feed.topic, 0, [NewRecord(b"a stranger", b"{}", (("ce_id", b"1"),))])
+            await producer.close()
+        if self.feed.topic == LEDGER.name:
+            await self._reader_stopped()
+        await self.emptied_by_an_operator()
+
+    async def _reader_stopped(self) -> None:
+        before = self.deployment.restarts
+        async with asyncio.timeout(180.0):
+            while self.deployment.restarts == before:  # noqa: ASYNC110 - a process that ends tells only its parent
+                await asyncio.sleep(0.05)
+
+    @property
+    def all(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """Every one of them."""
+        return (
+            self.beginning_deleted,
+            self.made_anew,
+            self.poisoned,
+            self.resent,
+            self.emptied_by_an_operator,
+        )
+
+
+async def _damaged(stage: Stage) -> Outcome:
+    async with AsyncExitStack() as stack:
+        brokers, _ = await stack.enter_async_context(broker_behind_a_proxy(stage.folder / "kafka"))
+        deployment = await stack.enter_async_context(deployed(stage.folder, kafka_bootstrap=brokers.bootstrap))
+        admin = await stack.enter_async_context(_admin(brokers.bootstrap))
+
+        async def breaking() -> None:
+            for turn in range(stage.rounds):
+                await deployment.answered(WAITED_FOR)
+                damage = Damage(stage, deployment, admin, stage.random.choice(FEEDS)).all
+                fault = damage[turn] if turn < len(damage) else stage.random.choice(damage)
+                stage.say(fault.__name__)
+                await fault()
+                await deployment.answered(WAITED_FOR)
+                await deployment.caught_up()
+
+        broken = asyncio.create_task(breaking())
+        await live(deployment.clients, stage.random, broken.done, writers=WRITERS)
+        await broken
+        return await deployment.judged(faults=stage.rounds)
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+CAMPAIGNS: Final = (
+    Campaign(
+        name="topics-damaged",
+        breaks="a ledger topic loses its beginning, is deleted, poisoned, resent into, or emptied",
+        run=_damaged,
+        runs=5,
+        rounds=8,
+        budget_minutes=8,
+        short_rounds=3,
+        needs=frozenset({"kafka"}),
+    ),
+)

@@ -1,0 +1,145 @@
+"""The relay killed at its named places, and stopped for so long that another one took over."""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from keyledger.contracts.failpoints import Name
+from keyledger.eventlog.port import EventLog, NewRecord
+from keyledger.eventstore.port import Ledger
+from keyledger_relay.feeds import FEEDS
+from keyledger_relay.mark import NAME
+from tests.faults.campaign import Campaign, Outcome, Stage
+from tests.faults.clients import ClientLedger, live
+from tests.faults.judging import judge_ledger, until
+from tests.faults.oracle.topics import topic_violations
+from tests.faults.processes import Served, World, world_in
+
+PLACES: Final[tuple[Name, ...]] = ("relay.before_send", "relay.after_send", "relay.after_checkpoint")
+WRITERS: Final = 2
+LATEST_PASSING: Final = {"relay.before_send": 60, "relay.after_send": 60, "relay.after_checkpoint": 4}
+"""Moves of the checkpoint are a quarter of a second apart."""
+AHEAD: Final = 20
+
+
+async def _killed_again_and_again(stage: Stage) -> Outcome:
+    async with AsyncExitStack() as stack:
+        world, clients = await _writing_world(stage, stack)
+        relay = world.service("relay")
+        for _ in range(stage.rounds):
+            place = stage.random.choice(PLACES)
+            armed = f"{place}:kill@{stage.random.randint(1, LATEST_PASSING[place])}"
+            stage.say(armed)
+            await relay.start(armed)
+            await live(clients, stage.random, lambda: not relay.runs, writers=WRITERS)
+        await relay.start()
+        return await _judged(world, clients, relay, faults=stage.rounds)
+
+
+async def _replaced(stage: Stage) -> Outcome:
+    """A relay stands still before or after a send, another one does its work, and then it goes on."""
+    async with AsyncExitStack() as stack:
+        world, clients = await _writing_world(stage, stack)
+        zombie, other = world.service("relay"), world.service("relay")
+        async with world.ledger() as ledger:
+            for _ in range(stage.rounds):
+                place = f"{stage.random.choice(PLACES[:2])}:stop@{stage.random.randint(1, 40)}"
+                stage.say(place)
+                await zombie.start(place)
+                await live(clients, stage.random, _stands_still(zombie), writers=WRITERS)
+                await other.start()
+                enough = clients.count("ok") + AHEAD
+                await live(clients, stage.random, lambda: clients.count("ok") >= enough, writers=WRITERS)  # noqa: B023 - used up in this turn
+                await _reached(ledger, other)
+                zombie.thaw()
+                # Both write now; the one that finds the checkpoint moved by the other stops.
+                await live(clients, stage.random, lambda: not (zombie.runs and other.runs), writers=WRITERS)
+                await zombie.kill()
+                await other.kill()
+        await other.start()
+        return await _judged(world, clients, other, faults=stage.rounds)
+
+
+def _stands_still(service: Served) -> Callable[[], bool]:
+    def stands_still() -> bool:
+        assert service.runs, service.last_words()
+        stat = Path(f"/proc/{service.process.pid}/stat").read_text(encoding="ascii")
+        return stat.rpartition(")")[2].split()[0] == "T"
+
+    return stands_still
+
+
+async def _writing_world(stage: Stage, stack: AsyncExitStack) -> tuple[World, ClientLedger]:
+    world = await stack.enter_async_context(world_in(stage.folder))
+    commands = await world.started("commands")
+    clients = await stack.enter_async_context(ClientLedger(lambda: commands.origin, by=world.root_key))
+    return world, clients
+
+
+async def _reached(ledger: Ledger, relay: Served) -> None:
+    head = (await ledger.head()).position
+
+    async def holds() -> bool:
+        return await ledger.checkpoint(NAME) >= head
+
+    await until(holds, "the relay has taken everything to the topics", relay)
+
+
+async def _judged(world: World, clients: ClientLedger, relay: Served, *, faults: int) -> Outcome:
+    outcome = await judge_ledger(world, clients, faults=faults)
+    async with world.ledger() as ledger, world.log() as log:
+        await _reached(ledger, relay)
+        outcome.violations += await topic_violations(ledger, log)
+    return outcome
+
+
+async def _checkpoint_first(stage: Stage) -> Outcome:
+    """The naive relay: it goes on from its checkpoint, and is killed between moving it and sending."""
+    async with AsyncExitStack() as stack:
+        world, clients = await _writing_world(stage, stack)
+        enough = 30
+        await live(clients, stage.random, lambda: clients.count("ok") >= enough, writers=WRITERS)
+        async with world.ledger() as ledger, world.log() as log:
+            for killed in (False, True, False):
+                await _naive_step(ledger, log, limit=10, killed=killed)
+            while await _naive_step(ledger, log, limit=10, killed=False):
+                pass
+            return Outcome(faults=1, violations=await topic_violations(ledger, log))
+
+
+async def _naive_step(ledger: Ledger, log: EventLog, *, limit: int, killed: bool) -> bool:
+    at = await ledger.checkpoint(NAME)
+    rows = await ledger.read(at, limit=limit)
+    if not rows:
+        return False
+    await ledger.move_checkpoint(NAME, expected=at, new=rows[-1].header.position)
+    if not killed:
+        producer = await log.producer()
+        for feed in FEEDS:
+            records: list[NewRecord] = feed.records(rows, ledger.store_id)
+            await producer.send(feed.topic, 0, records)
+        await producer.close()
+    return True
+
+
+CAMPAIGNS: Final = (
+    Campaign(
+        name="relay-killed",
+        breaks="the relay is killed before and after a send and after its checkpoint",
+        run=_killed_again_and_again,
+        naive=_checkpoint_first,
+        runs=8,
+        rounds=8,
+        budget_minutes=4,
+        short_rounds=2,
+    ),
+    Campaign(
+        name="relay-replaced",
+        breaks="a relay stands still, is replaced, and goes on",
+        run=_replaced,
+        runs=6,
+        rounds=5,
+        budget_minutes=4,
+    ),
+)
