@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import time
 from typing import Final
@@ -37,6 +38,8 @@ def main() -> int:
     if not may_mount():
         chosen = [campaign for campaign in chosen if "mount" not in campaign.needs]
         say("left out: campaigns that need a small file system of their own, which this user may not make")
+    for end in (signal.SIGINT, signal.SIGTERM):  # whatever was started is ended then, too
+        signal.signal(end, signal.default_int_handler)
     run = TestRun.begin()
     try:
         rows = [
