@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.schema import CreateSchema
 
+from keyledger.contracts import failpoints
 from keyledger.contracts.alert import Alert
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, Versioned
@@ -180,12 +181,15 @@ async def store(
     """
     async with model.transaction() as rows:
         await rows.move_checkpoint(expected=at(expected), new=at(new))
+        failpoints.reach("projection.before_rows")
         known = await rows.load([alert.id for alert in alerts])
         fresh = {alert.id: alert for alert in alerts if alert.id not in known}
         await rows.release(fresh)
         await rows.save({alert_id: Versioned(1, alert) for alert_id, alert in fresh.items()})
         if parked:
             await rows.park(parked)
+        failpoints.reach("projection.before_commit")
+    failpoints.reach("projection.after_commit")
     return list(fresh.values())
 
 

@@ -273,10 +273,10 @@ class ProjectionRunner(Generic[Row]):
         tried_again: Mapping[str, Parked] = NOTHING,
     ) -> None:
         """Fold and commit; what is ``tried_again`` is parked no more, unless the fold parks it again."""
-        failpoints.reach("projection.before_rows")
         self._known = False
         async with self._read_model.transaction() as rows:
             await rows.move_checkpoint(expected=self._checkpoint, new=new)
+            failpoints.reach("projection.before_rows")
             loaded = await rows.load({step.header.stream for step in steps if step.wanted})
             folded = fold(self._projection, loaded, steps, parked=parked)
             marks = {stream: _once_more(mark, tried_again.get(stream)) for stream, mark in folded.parked.items()}

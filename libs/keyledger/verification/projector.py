@@ -51,12 +51,15 @@ def project(row: Record | None, fact: Fact) -> Record | None:
         case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
             return _project_key(row, event)
         case UserCreated() | TeamCreated() | ServiceAccountCreated():
+            _must_be(row, None)
             return _owner(event)
         case RoleDefined():
+            _must_be(row, RoleRecord)
             return RoleRecord(
                 event.organization_id, event.role, event.name, frozenset(event.permissions), frozenset(event.grants)
             )
         case OrganizationCreated():
+            _must_be(row, None)
             return OrganizationRecord(event.operator)
         case _:
             assert_never(event)
@@ -65,6 +68,7 @@ def project(row: Record | None, fact: Fact) -> Record | None:
 def _project_key(row: Record | None, event: KeyEvent) -> KeyRecord:
     match event:
         case KeyCreated():
+            _must_be(row, None)
             return _created(event)
         case KeyRotated():
             key = _key(row, event.key_id)
@@ -132,3 +136,9 @@ def _key(row: Record | None, key_id: str) -> KeyRecord:
     if not isinstance(row, KeyRecord):
         raise TypeError(f"an event on {key_id}, whose record is {type(row).__name__}: its stream is out of order")
     return row
+
+
+def _must_be(row: Record | None, kind: type[Record] | None) -> None:
+    """Keep one aggregate's events out of another's stream: a check would meet a record that it cannot read."""
+    if row is not None and (kind is None or not isinstance(row, kind)):
+        raise TypeError(f"the stream has a {type(row).__name__} already: it is out of order")

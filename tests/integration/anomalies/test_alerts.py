@@ -29,7 +29,7 @@ from keyledger_anomalies.projector import AlertProjector, fill
 from keyledger_anomalies.store import AlertStore
 
 START = 1_700_000_000 * 1_000_000
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 
 def alert(number: int, *, organization_id: str | None = "org_a", rule: str = "failed-burst", at: int = 0) -> Alert:

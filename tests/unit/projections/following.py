@@ -15,7 +15,7 @@ from keyledger.projections.runner import ProjectionRunner
 from keyledger.runtime.clock import SystemClock
 from keyledger.testing.memory_log import MemoryLog
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 
 
 class Positions:

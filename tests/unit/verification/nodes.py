@@ -20,7 +20,7 @@ from keyledger.verification.index import open_index
 from keyledger.verification.node import NodeSettings, VerifierNode
 from tests.unit.verification.world import INDEX_SIZE_MB, PEPPERS, STORE, Facts
 
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 60
 NODE = "node-1"
 
 
