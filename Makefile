@@ -36,7 +36,8 @@ cluster: $(INSTALLED) servers ## Start Kafka, Postgres, nginx and a process per 
 cluster-down: $(INSTALLED) ## Stop what `make cluster` started
 	$(BIN)/python -m infra.local down
 
-bench: $(INSTALLED) servers ## Measure, against a ceiling in the same run
+bench: $(INSTALLED) ## Measure, against a ceiling in the same run
+	@infra/install-debian.sh bench
 	$(BIN)/python -m tests.benchmarks
 
 faults: $(INSTALLED) servers ## Break everything under load, again and again, and look what holds (within an hour)

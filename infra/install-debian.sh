@@ -10,6 +10,7 @@ have java || missing="$missing openjdk-17-jre-headless"
 have mvn || missing="$missing maven"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 { have nginx || [ -x /usr/sbin/nginx ]; } || missing="$missing nginx-light"
+[ "${1:-}" != bench ] || have cc || missing="$missing gcc libc6-dev" # its delay of syncs is a few lines of C
 
 if [ -z "$missing" ]; then
   echo "java, maven, postgresql and nginx are here"

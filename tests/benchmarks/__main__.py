@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import appends, creates, detecting, rebuilding, relaying, revocations, verifying
+from tests.benchmarks import appends, creates, detecting, rebuilding, relaying, revocations, slowed, verifying
 from tests.benchmarks.report import Row, table
 
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "appends": lambda folder: asyncio.run(appends.measure(folder)),
+    "slowed": slowed.measure,
     "creates": creates.measure,
     "verifying": verifying.measure,
     "relaying": relaying.measure,

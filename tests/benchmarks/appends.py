@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from infra.local import start_postgres
@@ -21,26 +21,26 @@ EVENT = encode(next(sample for sample in SAMPLES if isinstance(sample, KeyCreate
 AppendOne = Callable[[Append], Awaitable[object]]
 
 
-async def measure(folder: Path) -> list[Row]:
+async def measure(folder: Path, *, callers: Sequence[int] = (1, 8, 32)) -> list[Row]:
     """Return the rows for both ledgers, each on a disk that syncs."""
-    rows = await _of_ledger("SQLite", f"sqlite:///{folder / 'ledger.db'}")
+    rows = await _of_ledger("SQLite", f"sqlite:///{folder / 'ledger.db'}", callers)
     postgres = start_postgres(folder / "postgres", trust=True)
     try:
-        return rows + await _of_ledger("Postgres", postgres.url)
+        return rows + await _of_ledger("Postgres", postgres.url, callers)
     finally:
         postgres.stop()
 
 
-async def _of_ledger(name: str, url: str) -> list[Row]:
+async def _of_ledger(name: str, url: str, callers: Sequence[int]) -> list[Row]:
     await migrate(url)
     ledger = await open_ledger(url, clock=SystemClock())
     try:
         one_by_one, _ = await _rate(_serialised(ledger), 32)
         rows = [Row(f"{name}: appends/s, 32 callers, one by one under the lock", one_by_one)]
-        for callers in (1, 8, 32):
-            rate, latencies = await _rate(ledger.append, callers)
+        for number in callers:
+            rate, latencies = await _rate(ledger.append, number)
             note = f"p50 {quantile(latencies, 0.5):.2f} ms, p99 {quantile(latencies, 0.99):.2f} ms"
-            rows.append(Row(f"{name}: appends/s, {callers} callers", rate, rate / one_by_one, note))
+            rows.append(Row(f"{name}: appends/s, {number} callers", rate, rate / one_by_one, note))
         return rows
     finally:
         await ledger.close()

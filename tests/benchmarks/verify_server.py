@@ -23,6 +23,7 @@ from keyledger.domain.identifiers import resource_id, role_stream
 from keyledger.eventlog.port import NewRecord
 from keyledger.projections.port import Checkpoint, Versioned
 from keyledger.runtime.clock import SystemClock, SystemRandomness
+from keyledger.runtime.collecting import collect_seldom, keep_for_good
 from keyledger.testing.memory_log import MemoryLog
 from keyledger.verification.asgi import VerifyApp
 from keyledger.verification.index import LmdbIndex, open_index
@@ -78,6 +79,7 @@ async def fill(index: LmdbIndex, count: int) -> list[str]:
 
 async def serve(folder: Path, count: int) -> None:
     """Serve both applications; print the two ports, then the check's figures."""
+    collect_seldom()  # as every process of ours does
     os.sched_setaffinity(0, {0})
     index = open_index(folder, generation=1, size_mb=2048)
     tokens = await fill(index, count)
@@ -92,6 +94,7 @@ async def serve(folder: Path, count: int) -> None:
     running = asyncio.create_task(node.run())
     while not node.ready:  # noqa: ASYNC110 - once, at the start
         await asyncio.sleep(0.01)
+    keep_for_good()
     app = VerifyApp(
         node,
         write_position=lambda position: f"{position:060}",

@@ -2,9 +2,11 @@
 
 One process serves a constant raw ASGI application and the verify route under uvicorn on the first core; this one asks
 from the second core over 32 connections, in turns, so that whatever else the machine does falls on all. nginx's
-constant answer (on the first core too) stands beside them as the ceiling of the machine and of whoever asks.
+constant answer (on the first core too) stands beside them as the ceiling of the machine and of whoever asks, and a
+look-up as one would write it by hand in a process of its own on the first core; its Postgres may use both.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -12,10 +14,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from infra.local import start_nginx
+from infra.local import start_nginx, start_postgres
 from infra.local.gateway import render_constant
 from tests.benchmarks.report import Row, quantile
 
@@ -26,57 +28,76 @@ CONNECTIONS = 32
 
 
 def measure(folder: Path) -> list[Row]:
-    """Return the rows: the ceilings, the verify route over HTTP, and the check alone."""
-    command = [sys.executable, "-m", "tests.benchmarks.verify_server", str(folder), str(KEYS)]
+    """Return the rows: the ceilings, the verify route over HTTP, a look-up written by hand, and the check alone."""
     nginx = start_nginx(folder, lambda port: render_constant(port=port))
+    postgres = start_postgres(folder / "postgres", trust=True)
     affinity = os.sched_getaffinity(0)
+    ours = [sys.executable, "-m", "tests.benchmarks.verify_server", str(folder), str(KEYS)]
+    by_hand = [sys.executable, "-m", "tests.benchmarks.lookup_server", postgres.url, str(folder), str(KEYS)]
     try:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                assert server.stdout is not None
-                constant, verify, microseconds = server.stdout.readline().split()
-                tokens = (folder / "tokens").read_text(encoding="ascii").split("\n")
+        with _serving(ours) as (server, line):
+            constant, verify, microseconds = line.split()
+            tokens = (folder / "tokens").read_text(encoding="ascii").split("\n")
+            with _serving(by_hand) as (_, lookup):
                 os.sched_setaffinity(0, {1})
-                nginx_port = int(nginx.url.rpartition(":")[2])
-                rows = _compare(server.pid, nginx_port, int(constant), int(verify), tokens)
-                return [*rows, Row(f"the check alone, in us of processor time, {KEYS:,} keys", float(microseconds))]
-            finally:
-                server.kill()
+                ports = {"nginx": int(nginx.url.rpartition(":")[2]), "constant": int(constant)}
+                ports |= {"verify": int(verify), "by hand": int(lookup)}
+                rows = _compare(server, ports, tokens)
+        return [*rows, Row(f"the check alone, in us of processor time, {KEYS:,} keys", float(microseconds))]
     finally:
         os.sched_setaffinity(0, affinity)
+        postgres.stop()
         nginx.stop()
 
 
-def _compare(server: int, nginx: int, constant: int, verify: int, tokens: list[str]) -> list[Row]:
-    requests = [_request("/v1/auth/verify", token) for token in tokens]
-    rates: dict[str, list[float]] = {"nginx": [], "constant": [], "verify": []}
-    latencies: list[float] = []
-    costs: list[float] = []
+@contextlib.contextmanager
+def _serving(command: list[str]) -> Iterator[tuple[int, str]]:
+    """Run a server; give its process id and the line it says when it is ready."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield server.pid, server.stdout.readline()
+        finally:
+            server.kill()
+
+
+def _compare(server: int, ports: dict[str, int], tokens: list[str]) -> list[Row]:
+    requests = {name: [_request("/v1/auth/verify", token) for token in tokens] for name in ports}
+    requests["nginx"] = [_request("/nginx-constant", tokens[0])]
+    rates: dict[str, list[float]] = {name: [] for name in ports}
+    latencies: dict[str, list[float]] = {name: [] for name in ports}
+    costs: dict[str, list[float]] = {name: [] for name in ports}
     for _ in range(ROUNDS):
-        rates["nginx"].append(_load(nginx, [_request("/nginx-constant", tokens[0])])[0])
-        start = _cpu_seconds(server)
-        rate, answered = _load(constant, requests)
-        between = _cpu_seconds(server)
-        rates["constant"].append(rate)
-        verified, took = _load(verify, requests)
-        rates["verify"].append(verified)
-        latencies += took
-        costs.append(((between - start) / len(answered)) / ((_cpu_seconds(server) - between) / len(took)))
-    ratios = [one / other for one, other in zip(rates["verify"], rates["constant"], strict=True)]
-    spread = (
-        f"{ROUNDS} rounds: {min(ratios):.2f} to {max(ratios):.2f}; by processor time {statistics.median(costs):.2f}"
-    )
-    times = f"p50 {quantile(latencies, 0.5) * 1e3:.2f} ms, p99 {quantile(latencies, 0.99) * 1e3:.2f} ms"
+        for name, port in ports.items():
+            start = _cpu_seconds(server)
+            rate, took = _load(port, requests[name])
+            costs[name].append((_cpu_seconds(server) - start) / len(took))
+            rates[name].append(rate)
+            latencies[name] += took
+    to_constant = _ratios(rates["verify"], rates["constant"])
+    by_cpu = statistics.median(_ratios(costs["constant"], costs["verify"]))
+    p99s = {name: quantile(latencies[name], 0.99) * 1e3 for name in ports}
+    ours = f"verify over HTTP, one worker: requests/s, {KEYS:,} keys, each recorded"
+    note = f"{ROUNDS} rounds: {min(to_constant):.2f} to {max(to_constant):.2f}; by processor time {by_cpu:.2f}; "
+    times = f"p50 {quantile(latencies['verify'], 0.5) * 1e3:.2f}, p99 {p99s['verify']:.2f} ms"
+    times += f", {p99s['verify'] / p99s['constant']:.1f} times the constant's"
+    rate = statistics.median(rates["verify"])
+    to_hand = _ratios(rates["verify"], rates["by hand"])
     return [
         Row("nginx: requests/s, a constant answer", statistics.median(rates["nginx"])),
         Row("uvicorn, one worker: requests/s, a constant raw ASGI app", statistics.median(rates["constant"])),
+        Row(ours, rate, statistics.median(to_constant), note + times),
         Row(
-            f"verify over HTTP, one worker: requests/s, {KEYS:,} keys, each recorded",
-            statistics.median(rates["verify"]),
-            statistics.median(ratios),
-            f"{spread}; {times}",
+            f"FastAPI, asyncpg, SHA-256 by hand, one worker: requests/s, {KEYS:,} keys, nothing recorded",
+            statistics.median(rates["by hand"]),
+            note=f"p99 {p99s['by hand']:.2f} ms",
         ),
+        Row("verify over HTTP against that", rate, statistics.median(to_hand)),
     ]
+
+
+def _ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(ones, others, strict=True)]
 
 
 def _request(path: str, token: str) -> bytes:
