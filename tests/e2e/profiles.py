@@ -114,15 +114,14 @@ class Distributed:
         self._run("up")
 
     def kill_and_start(self) -> None:
-        for pid in self._service_pids():
+        for pid in self.service_pids().values():
             os.kill(pid, signal.SIGKILL)
         self._run("down")
         self._run("up")
 
-    def _service_pids(self) -> Iterator[int]:
-        for process in self.cluster.state.processes():
-            if process.name in SERVICES:
-                yield process.pid
+    def service_pids(self) -> dict[str, int]:
+        """Return each service's process id."""
+        return {process.name: process.pid for process in self.cluster.state.processes() if process.name in SERVICES}
 
     def stop(self) -> None:
         self._run("down")

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import httpx2
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 Answer = TypeVar("Answer")
 
 
