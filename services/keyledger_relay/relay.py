@@ -123,7 +123,6 @@ class Relay:
         sending: asyncio.Task[None] | None = None
         try:
             while True:
-                await self._look_at_times(outlets)
                 entries = await self._ledger.read(last.position, limit=self._batch_events)
                 self._ledger_patience.succeeded()
                 if entries:
@@ -132,16 +131,20 @@ class Relay:
                 if sending is not None:
                     await sending
                     sending = None
-                if not entries:
-                    await self._ledger.wait_beyond(last.position, timeout_seconds=POLL_SECONDS)
+                if len(entries) == self._batch_events and batch.failure is None:
+                    sending = asyncio.create_task(self._send(batch), name="relay-send")
+                    continue
+                if entries:
+                    # Nothing more waits. A task would be a turn of the loop more, for which a revocation waits too.
+                    await self._send(batch)
+                    if batch.failure is not None:
+                        raise batch.failure
+                else:
                     # A ledger that was told of more than it gives answers at once, again and again: the next head,
                     # which notices that it went back, must get its turn.
                     await asyncio.sleep(0)
-                    continue
-                sending = asyncio.create_task(self._send(batch), name="relay-send")
-                if batch.failure is not None:
-                    await sending
-                    raise batch.failure
+                await self._look_at_times(outlets)
+                await self._ledger.wait_beyond(last.position, timeout_seconds=POLL_SECONDS)
         finally:
             if sending is not None:
                 sending.cancel()

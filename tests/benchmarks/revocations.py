@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tests.benchmarks.report import Row, quantile
 from tests.e2e.profiles import Distributed, Embedded, running
 
-ROUNDS = 300
+ROUNDS = 200
 WRITES_PER_SECOND = 500
 SHARES = (0.5, 0.9, 0.95, 0.99, 0.995, 1.0)
 EDGES_MS = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 100, float("inf"))

@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 
 from keyledger.contracts.topics import Topic
 from keyledger.eventlog.limits import check_records
-from keyledger.eventlog.logfile import PAGE_BYTES, LogFile, Send
+from keyledger.eventlog.logfile import PAGE_BYTES, Ends, LogFile, Send
 from keyledger.eventlog.port import LogUnavailable, NewRecord, Record
 from keyledger.eventlog.recent import Recent
 from keyledger.eventlog.tails import Tails
@@ -185,23 +185,36 @@ class EmbeddedLog:
     async def _commit(self, batch: list[tuple[Send, asyncio.Future[int]]]) -> None:
         sends = [send for send, _ in batch]
         now_ms = self._now() // 1_000
+        loop = asyncio.get_running_loop()
+
+        def append() -> list[int | LogUnavailable]:
+            answers, ends = self._writing.append(sends, now_ms)
+            # Readers are woken from here: our own waking up would be a turn of the loop more.
+            loop.call_soon_threadsafe(self._committed, sends, answers, ends, now_ms)
+            return answers
+
         try:
-            answers, ends = await self._in_thread(self._writer, lambda: self._writing.append(sends, now_ms))
+            answers = await self._in_thread(self._writer, append)
         except Exception as error:  # noqa: BLE001 - not swallowed: whatever it was, every waiting caller gets it
             for _, waiting in batch:
                 if not waiting.done():
                     waiting.set_exception(error)
             return
-        for (send, waiting), answer in zip(batch, answers, strict=True):
-            if isinstance(answer, int):
-                first = answer + 1 - len(send.records)
-                self._recent.add((send.topic, send.partition), first, now_ms, send.records)
+        for (_, waiting), answer in zip(batch, answers, strict=True):
             if waiting.done():
                 continue  # its caller gave up; the records are there
             if isinstance(answer, int):
                 waiting.set_result(answer)
             else:
                 waiting.set_exception(answer)
+
+    def _committed(
+        self, sends: Sequence[Send], answers: Sequence[int | LogUnavailable], ends: Ends, now_ms: int
+    ) -> None:
+        for send, answer in zip(sends, answers, strict=True):
+            if isinstance(answer, int):
+                first = answer + 1 - len(send.records)
+                self._recent.add((send.topic, send.partition), first, now_ms, send.records)
         self._tails.advance(ends)
         self._checkpoint_when_due(sends)
 

@@ -41,7 +41,11 @@ class Arrivals:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[waiter] = position
+        sleeper = asyncio.ensure_future(self._clock.sleep(timeout_seconds))
+        # Not ``wait_up_to``: it takes a turn of the loop more, and a revocation waits for each.
+        sleeper.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
         try:
-            await wait_up_to(timeout_seconds, waiter, self._clock)
+            await waiter
         finally:
+            sleeper.cancel()
             del self._waiting[waiter]

@@ -44,10 +44,19 @@ class SqliteCommitter:
 
     async def commit(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         """As ``writer.Committer.commit``."""
-        admission = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
+        loop = asyncio.get_running_loop()
+
+        def commit() -> Admission:
+            admission = self._commit(batch)
+            # Followers are woken from here: our own waking up would be a turn of the loop more.
+            loop.call_soon_threadsafe(self._committed, admission)
+            return admission
+
+        return (await loop.run_in_executor(self._thread, commit)).outcomes
+
+    def _committed(self, admission: Admission) -> None:
         self._recent.add(admission.entries)
         self._arrivals.reached(admission.head.position)
-        return admission.outcomes
 
     def close(self) -> None:
         """End the connection. Call in the thread."""
