@@ -45,6 +45,7 @@ def build(
     event_log: EventLog,
     *,
     batch_events: int = BATCH_EVENTS,
+    works_ahead: bool | None = None,
 ) -> RelayService:
     """Return the service. It does nothing before ``run``; the ports stay the caller's to close."""
     progress = Progress()
@@ -63,6 +64,7 @@ def build(
             log_patience=log_patience,
             clock=process.clock,
             batch_events=batch_events,
+            works_ahead=process.settings.kafka_bootstrap is not None if works_ahead is None else works_ahead,
         ),
         mark=Mark(ledger, progress=progress, patience=ledger_patience, clock=process.clock),
         heads=Heads(

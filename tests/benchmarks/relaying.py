@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from infra.local import start_kafka, start_postgres
@@ -40,7 +41,9 @@ async def of_profile(name: str, ledger_url: str, log_url: str) -> list[Row]:
             await append_keys(ledger, APPENDED_AT_ONCE, prefix=f"{number:02}")
         await _ready_made(ledger, log)  # warms up, the broker's compiler above all
     ceiling, ceiling_cpu = await _rate(Profile(ledger_url, log_url, "ceiling."), _ready_made)
-    relayed, relay_cpu = await _rate(Profile(ledger_url, log_url, "relay."), _relay)
+    relayed, relay_cpu = await _rate(
+        Profile(ledger_url, log_url, "relay."), partial(_relay, works_ahead=log_url.startswith("kafka"))
+    )
     cpu = f"{relay_cpu:.1f} us of this process's time an event, {ceiling_cpu:.1f} of them for the log alone"
     return [
         Row(f"{name}: events/s to both topics, records ready-made", ceiling),
@@ -57,8 +60,8 @@ async def _rate(
         return KEYS / seconds, cpu_seconds / KEYS * 1e6
 
 
-async def _relay(ledger: Ledger, log: EventLog) -> tuple[float, float]:
-    relay = relay_of(ledger, log, batch_events=BATCH_EVENTS)
+async def _relay(ledger: Ledger, log: EventLog, *, works_ahead: bool) -> tuple[float, float]:
+    relay = relay_of(ledger, log, batch_events=BATCH_EVENTS, works_ahead=works_ahead)
     began, cpu = time.perf_counter(), time.process_time()
     async with running(relay):
         while relay.progress.position < KEYS:  # noqa: ASYNC110 - a measurement

@@ -33,7 +33,7 @@ def _of(name: str, profile: Embedded | Distributed) -> list[Row]:
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(_connected(profile.origin)) for _ in range(2)]
         root = profile.root_key()
-        _rounds(root, connections, ROUNDS // 10)  # connections, caches and the broker's compiler are warm then
+        _rounds(root, connections, ROUNDS // 2)  # connections, caches and the broker's compiler are warm then
         rows = [_row(f"{name}, idle", _rounds(root, connections, ROUNDS))]
         with _writing(profile.origin, root) as reached:
             delays = _rounds(root, connections, ROUNDS)

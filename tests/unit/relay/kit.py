@@ -80,9 +80,10 @@ def relay_of(
     clock: Clock | None = None,
     registry: CollectorRegistry | None = None,
     batch_events: int = 5_000,
+    works_ahead: bool = True,
 ) -> RelayService:
     process = Process(Settings(), clock=clock or SystemClock(), registry=registry or CollectorRegistry())
-    return build(process, ledger, log, batch_events=batch_events)
+    return build(process, ledger, log, batch_events=batch_events, works_ahead=works_ahead)
 
 
 @contextlib.asynccontextmanager
