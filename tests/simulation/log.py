@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from keyledger.contracts.topics import LEDGER, Topic
 from keyledger.eventlog.limits import check_records
 from keyledger.eventlog.port import LogUnavailable, NewRecord, OffsetOutOfRange, Record
 from tests.simulation.clock import true_time
-from tests.simulation.faults import World
+from tests.simulation.faults import LATE_SECONDS, World
 from tests.simulation.loop import Process
 
 T = TypeVar("T")
@@ -114,20 +115,28 @@ class SimulatedLog:
 
 
 class SimulatedProducer:
-    """Appends in the order of its calls, as long as each is awaited; one that failed may still arrive later."""
+    """Appends in the order of its calls: one that failed and is still on its way arrives before the next one does."""
 
     def __init__(self, log: SimulatedLog) -> None:
         self._broker, self._process = log.broker, log.process
         self._knows = dict(self._broker.made)
+        self._on_their_way: dict[Place, Callable[[], int]] = {}
 
     async def send(self, topic: str, partition: int, records: Sequence[NewRecord]) -> int:
-        made = self._knows.setdefault(topic, self._broker.made.get(topic, 0))
+        place, made = (topic, partition), self._knows.setdefault(topic, self._broker.made.get(topic, 0))
 
         def append() -> int:
+            self._settle(place)
             if self._broker.made.get(topic) != made:
                 self._knows.pop(topic, None)
                 raise LogUnavailable(f"{topic} is another one than before")
-            return self._broker.append((topic, partition), records)
+            return self._broker.append(place, records)
+
+        def arrive_later() -> None:
+            self._settle(place)
+            self._on_their_way[place] = append
+            world = self._broker.world
+            world.loop.outside_at(world.now() + world.between(0.0, LATE_SECONDS), self._settle, place, append)
 
         return await self._broker.world.call(
             self._process,
@@ -135,10 +144,19 @@ class SimulatedProducer:
             append,
             LogUnavailable,
             uncertain=LogUnavailable,
+            doubt=arrive_later,
             detail=f"{topic}/{partition} {[_named(record) for record in records]}",
         )
 
     async def close(self) -> None: ...
+
+    def _settle(self, place: Place, one: Callable[[], int] | None = None) -> None:
+        """Have what is on its way arrive; ``one``: only if it is that one."""
+        waiting = self._on_their_way.get(place)
+        if waiting is not None and one in (None, waiting):
+            del self._on_their_way[place]
+            with suppress(LogUnavailable):
+                waiting()
 
 
 class SimulatedReader:

@@ -124,7 +124,7 @@ class Schedule:
     def _some_time(self, what: Callable[[], object]) -> None:
         # Mostly together: what happens apart from everything else finds nothing.
         when = self.world.between(0.0, self._seconds)
-        self.world.loop.outside_at(round(when, 1) if self.world.chance(0.5) else when, what)
+        self.world.loop.outside_at(int(10 * when) / 10 if self.world.chance(0.5) else when, what)
 
     def _trouble(self, kind: str) -> None:
         world, random = self.world, self.world.random
