@@ -22,7 +22,7 @@ from tests.simulation.schedule import Result
 from tests.simulation.system import Bench
 
 CHUNK: Final = 250
-_COLLECT_EVERY: Final = 10
+_COLLECT_EVERY: Final = 40
 _IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 

@@ -157,7 +157,7 @@ class Schedule:
         world.note(process, "stands still")
         world.happened["process paused"] += 1
         world.loop.pause(process)
-        if slot.name in _MAY_BE_TWO and world.chance(0.6):
+        if slot.may_be_two and world.chance(0.6):
             world.happened["zombie"] += 1
             slot.replace()
         world.loop.outside_at(world.now() + world.between(0.1, 4.0), lambda: world.loop.resume(process))
@@ -205,9 +205,6 @@ class Schedule:
 
 
 _TROUBLE: Final = ("kill", "pause", "down", "clock", "topic", "heads", "retry")
-_MAY_BE_TWO: Final = frozenset(
-    {"relay", "commands-a", "commands-b", "directory", "verification", "positions", "detector"}
-)
 
 
 def run(seed: int, bench: Bench, parts: Parts | None = None, *, tell: Callable[[str], None] | None = None) -> Result:

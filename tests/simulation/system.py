@@ -55,6 +55,8 @@ class Slot:
     def __init__(self, system: "System", name: str, main: Callable[[Process], Awaitable[None]]) -> None:
         self.system, self.name, self._main = system, name, main
         self.current: Process | None = None
+        self.may_be_two = True
+        self.restart_seconds = (0.01, 1.0)
         self.may_end_by: set[type[Exception]] = set()
         """What the program may end by, to be started again; anything else is a violation."""
         self._starts = 0
@@ -101,7 +103,7 @@ class Slot:
             world = self.system.world
             self.current = None
             self.system.running.pop(self.name, None)
-            world.loop.outside_at(world.now() + world.between(0.01, 1.0), self.start)
+            world.loop.outside_at(world.now() + world.between(*self.restart_seconds), self.start)
 
 
 class System:
@@ -123,8 +125,6 @@ class System:
         self.clocks: dict[str, SimulatedClock] = {}
         self.running: dict[str, Any] = {}
         """What runs in a slot now, by the slot's name."""
-        self.generation = 0
-        """Of the distributed detector's consumer group."""
         self.boots: dict[str, str] = {}
 
     def slot(self, name: str, main: Callable[[Process], Awaitable[None]]) -> Slot:
