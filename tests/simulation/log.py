@@ -25,6 +25,8 @@ class Broker:
         self.records: dict[Place, list[Record]] = {}
         self.first: dict[Place, int] = {}
         """The offset of the first record that a partition holds."""
+        self.quiet = world.chance(0.5)
+        """Whether nobody who sends is told that a topic was made anew."""
         self.made: dict[str, int] = {}
         """How often a topic was made: who knew it before it was lost must find out."""
         self._waiting: dict[Place, list[asyncio.Future[None]]] = {}
@@ -105,7 +107,18 @@ class SimulatedLog:
         return await self.ask("bounds", lambda: self.broker.bounds((topic, partition)), topic)
 
     async def trim(self, topic: str, partition: int, before: int) -> None:
-        await self.ask("trim", lambda: self.broker.trim((topic, partition), before), topic)
+        def trim() -> None:
+            self.broker.trim((topic, partition), before)
+
+        await self.broker.world.call(
+            self.process,
+            "log.trim",
+            trim,
+            LogUnavailable,
+            uncertain=LogUnavailable,
+            doubt=trim if self.broker.world.chance(0.5) else lambda: None,
+            detail=f"{topic}/{partition} {before}",
+        )
 
     async def close(self) -> None: ...
 
@@ -127,7 +140,7 @@ class SimulatedProducer:
 
         def append() -> int:
             self._settle(place)
-            if self._broker.made.get(topic) != made:
+            if self._broker.made.get(topic) != made and not self._broker.quiet:
                 self._knows.pop(topic, None)
                 raise LogUnavailable(f"{topic} is another one than before")
             return self._broker.append(place, records)

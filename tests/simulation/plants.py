@@ -87,9 +87,9 @@ def _retry_misses_the_newest() -> Parts:
 def _out_of_order_relay() -> Parts:
     planted = """
         halves = (records[: len(records) // 2], records[len(records) // 2 :])
-        await asyncio.gather(*(outlet.producer.send(outlet.feed.topic, 0, half) for half in halves if half))
+        last_offset = max(await asyncio.gather(*(outlet.producer.send(topic, 0, half) for half in halves if half)))
     """
-    was = "await outlet.producer.send(outlet.feed.topic, 0, records)"
+    was = "last_offset = await outlet.producer.send(topic, 0, records)"
     return Parts(relay=altered(relay, Exchange(was, planted, 8)).Relay)
 
 
@@ -109,20 +109,12 @@ def _relay_goes_on() -> Parts:
 
 
 def _alert_after_table_write() -> Parts:
-    say = """
-        if alerts:
-            await self._publish(alerts)
-    """
-    plain = altered(loop, Exchange(say, "", 16), Exchange("offset = new", f"{say}\n        offset = new", 16))
-    say = """
-        if alerts:
-            await self._until_acknowledged(partial(self._publish, alerts))
-    """
-    done = """
-        for done in written:
-            done()
-    """
-    lane = altered(changelog, Exchange(say, "", 12), Exchange(done, f"{done.rstrip()}\n{say}", 12))
+    say = "await self._publish(alerts)"
+    after = f"offset = new\nif alerts:\n    {say}"
+    plain = altered(loop, Exchange(say, "pass", 20), Exchange("offset = new", after, 16))
+    say = "await self._until_acknowledged(partial(self._publish, alerts))"
+    after = f"done()\nif alerts:\n    {say}"
+    lane = altered(changelog, Exchange(say, "pass", 16), Exchange("done()", after, 16))
     return Parts(detector=plain.DetectorLoop, lane=lane.ChangelogLane)
 
 

@@ -54,7 +54,13 @@ def add_relay(system: System) -> Slot:
             "log_patience": Patience("log", clock, system.bench.metrics.retries),
         }
         relay = parts.relay(
-            ledger, log, progress=progress, metrics=system.bench.metrics, **patiences, batch_events=system.batch_events
+            ledger,
+            log,
+            progress=progress,
+            metrics=system.bench.metrics,
+            **patiences,
+            clock=clock,
+            batch_events=system.batch_events,
         )
         mark = parts.mark(ledger, progress=progress, patience=patiences["ledger_patience"], clock=clock)
         heads = parts.heads(ledger, log, progress=progress, clock=clock, **patiences)

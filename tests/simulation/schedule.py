@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from keyledger.contracts.topics import EVENTS, HEADS, LEDGER, TOPICS
+from keyledger.projections.order import GapInLedger
 from keyledger.projections.port import Projection
 from keyledger.verification.projector import VerificationProjection
 from keyledger_directory.projector import KeyDirectory
@@ -142,7 +143,7 @@ class Schedule:
             case "clock":
                 self._set_clock(slot)
             case "topic" if self.has_ledger:
-                self.system.broker.lose(random.choice((LEDGER, EVENTS)).name)
+                self._lose_topic()
             case "retry":
                 self._try_again()
             case "heads":
@@ -161,6 +162,15 @@ class Schedule:
             world.happened["zombie"] += 1
             slot.replace()
         world.loop.outside_at(world.now() + world.between(0.1, 4.0), lambda: world.loop.resume(process))
+
+    def _lose_topic(self) -> None:
+        broker = self.system.broker
+        broker.lose(self.world.random.choice((LEDGER, EVENTS)).name)
+        if broker.quiet:
+            # Until the relay has found out, it goes on behind what was lost: a reader must stop rather than follow.
+            for name in ("node", *self.system.models):
+                if name in self.system.slots:
+                    self.system.slots[name].may_end_by.add(GapInLedger)
 
     def _set_clock(self, slot: Slot) -> None:
         half = 3_600_000_000 if slot.name in self.commands else 500_000
