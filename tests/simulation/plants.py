@@ -80,10 +80,6 @@ def _missing_position_check() -> Parts:
     return Parts(runner=altered(runner, again, Chain=unchecked.Chain).ProjectionRunner)
 
 
-def _retry_misses_the_newest() -> Parts:
-    return Parts(runner=altered(runner, Exchange("await waiting.read_to(self.position)", "", 16)).ProjectionRunner)
-
-
 def _out_of_order_relay() -> Parts:
     planted = """
         halves = (records[: len(records) // 2], records[len(records) // 2 :])
@@ -156,9 +152,6 @@ PLANTS: Final[dict[str, Plant]] = {
     ),
     "missing-version-guard": Plant("a fold takes an event that its row reflects already", _missing_version_guard),
     "missing-position-check": Plant("a reader takes whatever position comes", _missing_position_check),
-    "retry-misses-the-newest": Plant(
-        "what comes while a parked stream is tried again is not folded", _retry_misses_the_newest
-    ),
     "out-of-order-relay": Plant("the relay sends two halves of a batch at once", _out_of_order_relay),
     "relay-goes-on": Plant("the relay goes on after a send that failed", _relay_goes_on),
     "alert-after-table-write": Plant("a detector remembers before it has said", _alert_after_table_write),

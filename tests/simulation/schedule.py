@@ -79,7 +79,7 @@ class Schedule:
         torn = self.world.chance(0.5)
         folds: list[Projection[Any]] = [KeyDirectory(), VerificationProjection(), Positions()]
         for projection in self.world.random.sample(folds, self.world.random.choice((1, 2))):
-            if self.world.chance(0.3):
+            if self.world.chance(0.4):
                 projection = Stumbling(projection, self.world.seed)  # noqa: PLW2901 - the same fold, in bad health
                 self._stumbling.append(projection)
             programs.add_projection(self.system, projection, torn=torn)
@@ -117,10 +117,18 @@ class Schedule:
         for edge in self.edges:
             for _ in range(random.randint(8, 30)):
                 self._some_time(partial(self.attempts.make_up, edge))
+        if self._stumbling:
+            self._some_time(self._mend)
         # Few kinds of trouble, and often: a schedule with a little of everything reaches less.
         kinds = random.sample(_TROUBLE, random.randint(1, 3))
         for _ in range(random.randint(0, 6)):
             self._some_time(lambda: self._trouble(random.choice(kinds)))
+
+    def _mend(self) -> None:
+        """Mend the folds that stumble, and ask for another try, as an operator does."""
+        for projection in self._stumbling:
+            projection.mended = True
+        self._try_again()
 
     def _some_time(self, what: Callable[[], object]) -> None:
         # Mostly together: what happens apart from everything else finds nothing.
@@ -184,8 +192,7 @@ class Schedule:
         self.world.note("outside", "heals")
         self.world.odds = CALM
         self.world.unreliable_delivery = False
-        for projection in self._stumbling:
-            projection.mended = True
+        self._mend()
         self.world.down.clear()
         for process in self.system.processes:
             if process.paused:
