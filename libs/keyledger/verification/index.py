@@ -112,20 +112,25 @@ class LmdbIndex:
         if self._replaced is not None:
             # Not at the switch: a check that was begun before it may still read.
             replaced, self._replaced = self._replaced, None
-            replaced.close()
-            await asyncio.to_thread(files.remove, replaced.generation)
+            replaced.abandon()
+            await self._remove(replaced.generation)
         serving = files.serving()
         if serving != self.generation:
             if self.applied().position >= self._beside.position:
                 files.serve(self.generation)
                 if serving is not None:
-                    await asyncio.to_thread(files.remove, serving)
+                    await self._remove(serving)
             return None
         offered = files.offered()
         if self._successor is None and offered is not None and offered.number == self.generation.number:
             with suppress(IndexInUse):  # whoever built it has not let go of it yet
                 self._successor = _open_generation(files.of(offered), offered, self._beside.size_mb, None)
         return self._successor
+
+    async def _remove(self, generation: Generation) -> None:
+        if self._beside is not None:
+            with suppress(IndexInUse):  # an older program still has it: the next start removes it
+                await asyncio.to_thread(self._beside.files.remove, generation)
 
     async def switch(self, successor: ReadModel[Record]) -> None:
         if not isinstance(successor, LmdbIndex) or self._beside is None:
@@ -159,6 +164,13 @@ class LmdbIndex:
         finally:
             self._writing = False
         self.on_commit(self.applied())
+
+    def abandon(self) -> None:
+        """Close what is to be deleted: to sync it would hold up the checks for nothing."""
+        self.environment.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def close(self) -> None:
         """Close; by the writer everything is synced, and marked so."""
@@ -216,7 +228,8 @@ def open_index(folder: Path, *, generation: int, size_mb: int, boot_id: str | No
 def open_index_for_reading(folder: Path, *, generation: int, size_mb: int) -> LmdbIndex:
     """Open the serving generation, which another process on this machine writes: after a fork, with the writer's size.
 
-    ``generation``: this program's number, for a node that has none yet. Raises lmdb.Error: there is nothing to read.
+    It shows that generation alone: who reads for long opens it anew from time to time. ``generation``: this program's
+    number, for a node that has none yet. Raises lmdb.Error: there is nothing to read.
     """
     files = IndexFiles(folder)
     return read_generation(files, files.serving() or Generation(generation), size_mb=size_mb)

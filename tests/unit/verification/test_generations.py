@@ -88,6 +88,18 @@ async def test_a_raised_number_is_built_beside_the_old_one_and_serves_once_it_is
     reader.close()
 
 
+async def test_an_older_program_that_still_runs_keeps_its_index_until_the_next_start(tmp_path: Path) -> None:
+    old, new = opened(tmp_path), opened(tmp_path, 2)
+    await commit(new, {key(1): row("new")}, expected=Checkpoint(), new=at(1))
+    assert await new.successor() is None
+    await commit(old, {key(1): row("old")}, expected=Checkpoint(), new=at(1))
+    new.close()
+    old.close()
+    assert folders(tmp_path) == ["generation-1", "generation-2"]
+    opened(tmp_path, 2).close()
+    assert folders(tmp_path) == ["generation-2"]
+
+
 def test_what_is_being_written_is_not_deleted(tmp_path: Path) -> None:
     writer = built(tmp_path, Generation(1, 1))
     with pytest.raises(IndexInUse):
