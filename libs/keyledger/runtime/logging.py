@@ -36,6 +36,28 @@ class LogStream(io.TextIOBase):
             self._failed = True
 
 
+class Seldom(logging.Filter):
+    """The Kafka client may say the same thing twice a minute: while a broker is away it would five times a second.
+
+    What that means is said by who uses the client, once when it goes and once when it is back.
+    """
+
+    def __init__(self, every_seconds: float = 30.0) -> None:
+        super().__init__()
+        self._every_seconds = every_seconds
+        self._said_at: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        place = (record.name, record.lineno)  # and not the text: it may name something else each time
+        said_at = self._said_at.get(place)
+        if said_at is not None and record.created - said_at < self._every_seconds:
+            return False
+        self._said_at[place] = record.created
+        return True
+
+
 def configure_logging(level: Literal["debug", "info", "warning", "error"], form: Literal["console", "json"]) -> None:
     """Send this process's log lines, and those of its libraries, to standard error in one form."""
     renderer: structlog.typing.Processor
@@ -58,6 +80,7 @@ def configure_logging(level: Literal["debug", "info", "warning", "error"], form:
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(Seldom())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     # Libraries speak from warning on: at info aiokafka and uvicorn tell of every connection.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
