@@ -22,9 +22,10 @@ from keyledger.runtime.clock import SystemClock
 from keyledger.runtime.masters import open_peppers
 from keyledger.runtime.settings import Settings
 from keyledger.verification.peppers import Peppers
-from tests.e2e.profiles import PROGRAM, READY_SECONDS, environment
+from tests.e2e.profiles import PROGRAM, environment
 
 ENDED_SECONDS: Final = 60.0
+READY_SECONDS: Final = 180.0
 POLL_SECONDS: Final = 0.02
 SERVE: Final = "serve"
 """The name of ``keyledger serve``, which is all services in one process."""

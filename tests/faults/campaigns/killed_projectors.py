@@ -16,7 +16,7 @@ PLACES: Final[tuple[Name, ...]] = ("projection.before_rows", "projection.before_
 LATEST_BATCH: Final = 12
 SCRIBBLED_BYTES: Final = 4096
 SCRIBBLES: Final = 8
-ANSWERED_SECONDS: Final = 60.0
+ANSWERED_SECONDS: Final = 120.0
 
 
 async def _node_killed(stage: Stage) -> Outcome:

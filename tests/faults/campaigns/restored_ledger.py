@@ -18,7 +18,7 @@ from tests.faults.processes import SERVE, Served, World, world_in
 
 WATCHED_SECONDS: Final = 12.0
 """How long a process that neither ends nor becomes ready is looked at."""
-ENDED_SECONDS: Final = 90.0
+ENDED_SECONDS: Final = 180.0
 MODELS: Final = ("directory.db*", "alerts.db*", "index-*")
 
 
