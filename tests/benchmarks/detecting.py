@@ -18,7 +18,7 @@ from tests.integration.anomalies.fleet import AlertsRead, Fleet, clean_pass
 from tests.integration.anomalies.traffic import LAST_SOURCE, PARTITIONS, records_of
 from tests.unit.detection.attempts import attempt, record
 
-SIZES = {50: 400_000, 10: 150_000, 1: 20_000}
+SIZES = {50: 300_000, 10: 80_000, 1: 8_000}
 """Attempts a record -> attempts in all: a busy node fills its records, an idle one sends nearly each attempt alone."""
 
 PACED_PER_SECOND = 500
@@ -118,7 +118,7 @@ def _processor_seconds(process: int) -> float:
 
 
 async def _over_a_kill(bootstrap: str, folder: Path) -> Row:
-    each, count = 50, 400_000
+    each, count = 50, 300_000
     records = records_of(9, per_partition=count // each // PARTITIONS, attempts_each=each)
     expected = clean_pass(records)
     async with _filled(bootstrap, folder, records) as (fleet, read), fleet.kept_running():

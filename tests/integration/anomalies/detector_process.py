@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from keyledger.contracts.failpoints import arm
@@ -48,4 +49,5 @@ async def main(bootstrap: str, data_dir: Path, topic: str, group: str, alerts_to
 if __name__ == "__main__":
     collect_seldom()  # as every process of ours does
     arm(os.environ.get("KEYLEDGER_FAILPOINT", ""))
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))
