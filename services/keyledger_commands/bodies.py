@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from keyledger.domain.events import Environment, KeyType
 from keyledger.domain.permissions import BUILTIN_ROLES
+from keyledger.verification.token import stands_in
 from keyledger.web.documents import JSON
 from keyledger.web.problems import Problem
 
@@ -28,25 +29,27 @@ ROLE_IDS: Final = ", ".join(builtin.role for builtin in BUILTIN_ROLES)
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
-def _without_controls(text: str, *, allowed: str = "") -> str:
+def _fit_to_keep(text: str, *, allowed: str = "") -> str:
     if any(unicodedata.category(letter) == "Cc" and letter not in allowed for letter in text):
         raise PydanticCustomError("control_character", "Control characters are not allowed")
+    if stands_in(text):
+        raise PydanticCustomError("secret", "This is a key: it would be kept for ever and shown to others")
     return text
 
 
 def _name(text: str) -> str:
-    trimmed = _without_controls(text).strip()
+    trimmed = _fit_to_keep(text).strip()
     if not trimmed:
         raise PydanticCustomError("empty_name", "There must be something in it besides white space")
     return trimmed
 
 
 def _description(text: str) -> str:
-    return _without_controls(text, allowed="\n\r\t")
+    return _fit_to_keep(text, allowed="\n\r\t")
 
 
 def _email(text: str) -> str:
-    if _EMAIL.fullmatch(_without_controls(text)) is None:
+    if _EMAIL.fullmatch(_fit_to_keep(text)) is None:
         raise PydanticCustomError("email", "This is no e-mail address")
     return text
 

@@ -51,6 +51,15 @@ BODIES: Final = (
 """None of them may be carried out: a name is kept, and so is what somebody writes into one."""
 
 
+KEPT: Final = (
+    '{"name": "%s"}',
+    '{"name": "my key %s, do not lose it"}',
+    '{"name": "a", "description": "%s"}',
+    '{"name": "a", "email": "%s@example.org"}',
+)
+"""What is kept of a body must not be a token; of a secret's digits alone nobody can say what they are."""
+
+
 class Misplacer:
     """Sends one token about; keeps what others would see of it: every answer but those that hand it out."""
 
@@ -106,7 +115,7 @@ class Misplacer:
 
     def _requests(self) -> Iterator[httpx2.Request]:
         token, secret, root = self._token, self._token[SECRET], {"Authorization": f"Bearer {self._root}"}
-        build = self._client.build_request
+        document, build = {**root, "Content-Type": "application/json"}, self._client.build_request
         for path in PATHS:
             for text in (token, secret):
                 yield build("GET", path, params={"api_key": text, "permission": text, "cursor": text, "since": text})
@@ -136,10 +145,16 @@ class Misplacer:
             )
         for template in BODIES:
             for text in (token, secret):
-                headers = {**root, "Content-Type": "application/json", "Idempotency-Key": text}
+                headers = {**document, "Idempotency-Key": text}
                 yield build("POST", "/v1/api-keys", headers=headers, content=(template % text).encode())
                 yield build("POST", "/v1/users", headers=headers, content=(template % text).encode())
                 yield build("PATCH", f"/v1/api-keys/{text}", headers=headers, content=(template % text).encode())
+        for template in KEPT:
+            for path in ("/v1/api-keys", "/v1/users", "/v1/teams", "/v1/service-accounts"):
+                yield build("POST", path, headers=document, content=(template % token).encode())
+            yield build(
+                "PATCH", f"/v1/api-keys/key_{token[7:29]}", headers=document, content=(template % token).encode()
+            )
         yield build("POST", "/v1/api-keys", headers=root, content=token.encode() * 30_000)
         yield build("POST", "/v1/api-keys", headers={**root, "Content-Encoding": "gzip"}, content=token.encode())
 

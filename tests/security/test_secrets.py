@@ -24,6 +24,13 @@ from tests.security.scanning import Found, Place, Secret, files, find, kafka_rec
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
+DROP_ALERTS = """
+DO $$ DECLARE served text; BEGIN
+  FOR served IN SELECT tablename FROM pg_tables WHERE schemaname = 'anomalies' AND tablename LIKE 'alerts%' LOOP
+    EXECUTE format('DROP TABLE anomalies.%I', served);
+  END LOOP;
+END $$
+"""
 DEBUG = {"KEYLEDGER_LOG_LEVEL": "debug"}
 
 
@@ -94,7 +101,9 @@ def embedded_left(tmp_path_factory: pytest.TempPathFactory) -> Left:
         def lose_a_table() -> None:
             with sqlite3.connect(keyledger.data_dir / "alerts.db", isolation_level=None) as connection:
                 connection.execute("CREATE TABLE leaking AS SELECT ? AS leak", (left.plant("a row"),))
-                connection.execute("DROP TABLE alerts")
+                served = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'alerts%'"
+                for (table,) in connection.execute(served).fetchall():
+                    connection.execute(f"DROP TABLE {table}")
             connection.close()
 
         use(keyledger.origin, keyledger.root_key(), left, [lose_a_table])
@@ -120,7 +129,7 @@ def distributed_left(tmp_path_factory: pytest.TempPathFactory) -> Left:
             # Last, while everything still answers: what the servers hold is looked at as they give it.
             asyncio.run(_plant(url, keyledger.kafka_bootstrap, left))
             left.places.extend(asyncio.run(_rows_and_records(url, keyledger.kafka_bootstrap)))
-            asyncio.run(_execute(url, "DROP TABLE anomalies.alerts"))
+            asyncio.run(_execute(url, DROP_ALERTS))
 
         def lose(name: str) -> Callable[[], None]:
             def stop() -> None:

@@ -19,6 +19,7 @@ _CRC_DIGITS: Final = 6
 _FORM: Final = re.compile(
     r"([a-z][a-z0-9]{0,15})_(dev|staging|prod)_([0-9A-Za-z]{22})_([0-9A-Za-z]{27})([0-9A-Za-z]{6})"
 )
+_INSIDE: Final = re.compile(rf"{BRAND}_(?:dev|staging|prod)_[0-9A-Za-z]{{22}}_[0-9A-Za-z]{{33}}")
 
 
 class Token(Struct, frozen=True, gc=False):
@@ -56,6 +57,11 @@ def parse(text: str, *, brand: str = BRAND) -> Token | None:
     if brand_ != brand or _check_digits(text[:-_CRC_DIGITS]) != check:
         return None
     return Token(cast("Environment", environment), f"key_{digits}", secret.encode())
+
+
+def stands_in(text: str) -> bool:
+    """Say whether a token stands anywhere in the text: its holder has put it where it does not belong."""
+    return any(parse(found) is not None for found in _INSIDE.findall(text))
 
 
 def _check_digits(body: str) -> str:

@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
+from keyledger.verification.token import mint
 from tests.integration.commands.world import World, pointers
+
+TOKEN = mint("dev", "key_0123456789abcdefghijkl", bytes(20))
+"""An event keeps a name for ever, and an error is written to logs: a key belongs into neither."""
 
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({}, ["#/name"]),
@@ -15,6 +19,9 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"name": "a\nb"}, ["#/name"]),
     ({"name": "a\u0000b"}, ["#/name"]),
     ({"name": "a\u0085b"}, ["#/name"]),
+    ({"name": f"my key {TOKEN}"}, ["#/name"]),
+    ({"name": "x", "description": TOKEN}, ["#/description"]),
+    ({"name": "x", TOKEN: "y"}, ["#"]),
     ({"name": None}, ["#/name"]),
     ({"name": 5}, ["#/name"]),
     ({"name": "x", "description": "x" * 1001}, ["#/description"]),
