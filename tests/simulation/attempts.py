@@ -7,7 +7,8 @@ from keyledger.contracts.verdict import Code
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.verdict import Ask, Verdict
 from tests.simulation.callers import Callers, Issued
-from tests.simulation.clock import EPOCH, true_time
+from tests.simulation.clock import true_time
+from tests.simulation.faults import EPOCH
 from tests.simulation.history import ORGANIZATION
 from tests.simulation.programs import MAX_STALENESS_SECONDS
 from tests.simulation.system import SKEW_SECONDS, System, Violation

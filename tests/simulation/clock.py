@@ -2,13 +2,9 @@
 
 import asyncio
 from random import Random
-from typing import Final
 
 from keyledger.domain.identifiers import Kind, resource_id
 from tests.simulation.faults import World
-
-EPOCH: Final = 1_790_000_000_000_000
-"""Where every schedule begins, in microseconds since 1970."""
 
 
 class SimulatedClock:
@@ -34,7 +30,7 @@ class SimulatedClock:
 
 def true_time(world: World) -> int:
     """Return the time (us) that a clock without fault would say."""
-    return EPOCH + round(world.now() * 1_000_000)
+    return world.epoch + round(world.now() * 1_000_000)
 
 
 class SeededRandomness:

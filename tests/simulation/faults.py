@@ -14,6 +14,8 @@ T = TypeVar("T")
 Fate = Literal["done", "before", "after", "late"]
 """``before``: failed, nothing was done. ``after``: done, but it looks failed. ``late``: looks failed, done later."""
 
+EPOCH: Final = 1_790_000_000_000_000
+"""Where every schedule begins, in microseconds since 1970."""
 LATE_SECONDS: Final = 6.0
 HANG_SECONDS: Final = 4.0
 _SLOW_ANSWERS: Final = 0.3
@@ -43,6 +45,7 @@ class World:
         self.random = Random(seed)
         self.loop = SimulatedLoop(Random(seed + 1), disorder=disorder)  # type: ignore[abstract]  # it has what is used
         self.odds = odds
+        self.epoch = EPOCH
         self.unreliable_delivery = False
         """Readers of the ledger's topic get some records again, and some not at once."""
         self.down: dict[str, float] = {}

@@ -132,7 +132,12 @@ class SimulatedLedger:
         return await self._ask("addresses", lambda: {one: known[one][1] for one in positions if one in known})
 
     async def erase(self, user_id: str) -> None:
-        raise NotImplementedError(f"no schedule forgets {user_id}")
+        def erase() -> None:
+            self._store.profiles.pop(user_id, None)
+            kept = {position: row for position, row in self._store.addresses.items() if row[0] != user_id}
+            self._store.addresses = kept
+
+        await self._world.call(self._process, "ledger.erase", erase, LedgerUnavailable, uncertain=LedgerUnavailable)
 
     async def checkpoint(self, name: str) -> int:
         return await self._ask("checkpoint", lambda: self._store.checkpoints.get(name, 0))

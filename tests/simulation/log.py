@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from keyledger.contracts.topics import LEDGER, Topic
 from keyledger.eventlog.limits import check_records
-from keyledger.eventlog.port import LogUnavailable, NewRecord, OffsetOutOfRange, Record
+from keyledger.eventlog.port import LogUnavailable, NewRecord, OffsetOutOfRange, Record, TopicMismatch
 from tests.simulation.clock import true_time
 from tests.simulation.faults import LATE_SECONDS, World
 from tests.simulation.loop import Process
@@ -33,8 +33,11 @@ class Broker:
 
     def ensure(self, topics: Sequence[Topic]) -> None:
         for topic in topics:
-            if topic.name not in self.topics:
+            found = self.topics.get(topic.name)
+            if found is None:
                 self._make(topic)
+            elif (found.partitions, found.retention_ms) != (topic.partitions, topic.retention_ms):
+                raise TopicMismatch(f"{topic.name} has other settings: {found}")
 
     def append(self, place: Place, records: Sequence[NewRecord]) -> int:
         check_records(records)
@@ -134,6 +137,7 @@ class SimulatedProducer:
         self._broker, self._process = log.broker, log.process
         self._knows = dict(self._broker.made)
         self._on_their_way: dict[Place, Callable[[], int]] = {}
+        self._turns: dict[Place, asyncio.Lock] = {}
 
     async def send(self, topic: str, partition: int, records: Sequence[NewRecord]) -> int:
         place, made = (topic, partition), self._knows.setdefault(topic, self._broker.made.get(topic, 0))
@@ -151,15 +155,16 @@ class SimulatedProducer:
             world = self._broker.world
             world.loop.outside_at(world.now() + world.between(0.0, LATE_SECONDS), self._settle, place, append)
 
-        return await self._broker.world.call(
-            self._process,
-            "log.send",
-            append,
-            LogUnavailable,
-            uncertain=LogUnavailable,
-            doubt=arrive_later,
-            detail=f"{topic}/{partition} {[_named(record) for record in records]}",
-        )
+        async with self._turns.setdefault(place, asyncio.Lock()):
+            return await self._broker.world.call(
+                self._process,
+                "log.send",
+                append,
+                LogUnavailable,
+                uncertain=LogUnavailable,
+                doubt=arrive_later,
+                detail=f"{topic}/{partition} {[_named(record) for record in records]}",
+            )
 
     async def close(self) -> None: ...
 
@@ -221,4 +226,4 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
 
 
 def _named(record: NewRecord) -> str:
-    return (dict(record.headers).get("ce_id") or record.key or b"").decode()
+    return (dict(record.headers).get("ce_id") or record.key or b"").decode(errors="replace")

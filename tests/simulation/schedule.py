@@ -16,8 +16,7 @@ from keyledger_directory.projector import KeyDirectory
 from tests.simulation import oracle, programs
 from tests.simulation.attempts import Attempts
 from tests.simulation.callers import Callers
-from tests.simulation.clock import EPOCH
-from tests.simulation.faults import CALM, Odds, World
+from tests.simulation.faults import CALM, EPOCH, Odds, World
 from tests.simulation.folds import Positions, Stumbling
 from tests.simulation.history import beginnings
 from tests.simulation.loop import Livelock, NothingLeft
