@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from keyledger.contracts.topics import EVENTS, LEDGER
-from keyledger.eventlog.port import LogUnavailable
+from keyledger.eventlog.port import LogUnavailable, OffsetOutOfRange
 from tests.faults.campaign import Outcome
 from tests.faults.clients import ClientLedger
 from tests.faults.judging import judge_all, until
 from tests.faults.oracle.topics import topic_violations
 from tests.faults.processes import Served, World, world_in
+from tests.unit.relay.kit import positions, records_of
 
 DEADLINE_SECONDS: Final = 180.0
 LOOK_SECONDS: Final = 0.05
@@ -52,9 +53,8 @@ class Deployment:
             head = (await ledger.head()).position
 
             async def reached() -> bool:
-                checkpoint = await ledger.checkpoint("relay")
-                ends = [(await log.bounds(topic.name, 0))[1] for topic in (LEDGER, EVENTS)]
-                return checkpoint >= head and min(ends) >= head
+                held = [set(positions(await records_of(log, topic.name))) for topic in (LEDGER, EVENTS)]
+                return all(one.issuperset(range(1, head + 1)) for one in held)
 
             await until(_once_there(reached), "the relay has taken everything to the topics")
 
@@ -87,7 +87,7 @@ def _once_there(asked: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[
     async def holds() -> bool:
         try:
             return await asked()
-        except LogUnavailable:
+        except (LogUnavailable, OffsetOutOfRange, TimeoutError):  # also of a page that was deleted while it was read
             return False
 
     return holds

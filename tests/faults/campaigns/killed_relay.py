@@ -10,6 +10,7 @@ from keyledger.eventlog.port import EventLog, NewRecord
 from keyledger.eventstore.port import Ledger
 from keyledger_relay.feeds import FEEDS
 from keyledger_relay.mark import NAME
+from tests.faults.brokers import broker_behind_a_proxy
 from tests.faults.campaign import Campaign, Outcome, Stage
 from tests.faults.clients import ClientLedger, live
 from tests.faults.judging import judge_ledger, until
@@ -23,9 +24,19 @@ LATEST_PASSING: Final = {"relay.before_send": 60, "relay.after_send": 60, "relay
 AHEAD: Final = 20
 
 
-async def _killed_again_and_again(stage: Stage) -> Outcome:
+async def _killed_on_a_file(stage: Stage) -> Outcome:
+    return await _killed_again_and_again(stage, None)
+
+
+async def _killed_on_kafka(stage: Stage) -> Outcome:
+    async with broker_behind_a_proxy(stage.folder / "kafka") as (brokers, proxy):
+        proxy.slow(latency_seconds=0.01)  # so that a batch may still be under way when its sender is gone
+        return await _killed_again_and_again(stage, brokers.bootstrap)
+
+
+async def _killed_again_and_again(stage: Stage, kafka_bootstrap: str | None) -> Outcome:
     async with AsyncExitStack() as stack:
-        world, clients = await _writing_world(stage, stack)
+        world, clients = await _writing_world(stage, stack, kafka_bootstrap)
         relay = world.service("relay")
         for _ in range(stage.rounds):
             place = stage.random.choice(PLACES)
@@ -70,8 +81,10 @@ def _stands_still(service: Served) -> Callable[[], bool]:
     return stands_still
 
 
-async def _writing_world(stage: Stage, stack: AsyncExitStack) -> tuple[World, ClientLedger]:
-    world = await stack.enter_async_context(world_in(stage.folder))
+async def _writing_world(
+    stage: Stage, stack: AsyncExitStack, kafka_bootstrap: str | None = None
+) -> tuple[World, ClientLedger]:
+    world = await stack.enter_async_context(world_in(stage.folder, kafka_bootstrap=kafka_bootstrap))
     commands = await world.started("commands")
     clients = await stack.enter_async_context(ClientLedger(lambda: commands.origin, by=world.root_key))
     return world, clients
@@ -127,12 +140,21 @@ CAMPAIGNS: Final = (
     Campaign(
         name="relay-killed",
         breaks="the relay is killed before and after a send and after its checkpoint",
-        run=_killed_again_and_again,
+        run=_killed_on_a_file,
         naive=_checkpoint_first,
         runs=8,
         rounds=8,
         budget_minutes=4,
         short_rounds=2,
+    ),
+    Campaign(
+        name="relay-killed-kafka",
+        breaks="the same, 20 ms away from its broker",
+        run=_killed_on_kafka,
+        runs=4,
+        rounds=8,
+        budget_minutes=4,
+        needs=frozenset({"kafka"}),
     ),
     Campaign(
         name="relay-replaced",
