@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,12 +16,12 @@ from keyledger.eventstore.opening import open_ledger
 from keyledger.eventstore.port import Append, Ledger, VersionConflict, last_version
 from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.testing.ledger_examples import an_append, an_event
-from tests.faults.campaign import Campaign, Outcome, Stage
+from tests.faults.backends import Backend, database_on, on_both, world_on
+from tests.faults.campaign import Outcome, Stage
 from tests.faults.clients import ClientLedger
 from tests.faults.judging import judge_ledger
 from tests.faults.oracle.ledger import rows_of
-from tests.faults.processes import World, world_in
-from tests.providers.databases import fresh_database
+from tests.faults.processes import World
 
 GUARDED: Final = ("owner", "role", "organization")
 CREATORS: Final = 6
@@ -30,12 +29,11 @@ PACE_SECONDS: Final = 0.002
 """Between two changes of what is guarded: faster, and no creation would ever find it as it was."""
 
 
-async def _guards_hold(stage: Stage, *, on_postgres: bool) -> Outcome:
+async def _guards_hold(stage: Stage, backend: Backend) -> Outcome:
     """Two writers on one database; each created key says on which versions it rests: those must hold at its place."""
     async with AsyncExitStack() as stack:
-        url = f"sqlite:///{stage.folder}/ledger.db"
-        if on_postgres:
-            url = await stack.enter_async_context(fresh_database(stage.servers.postgres_url()))
+        database = await stack.enter_async_context(database_on(stage, backend))
+        url = database or f"sqlite:///{stage.folder}/ledger.db"
         await migrate(url)
         ledgers = [await open_ledger(url, clock=SystemClock()) for _ in range(2)]
         for ledger in ledgers:
@@ -85,13 +83,10 @@ def _unguarded(rows: Sequence[Entry]) -> list[str]:
     return violations
 
 
-async def _right_is_taken(stage: Stage, *, on_postgres: bool) -> Outcome:
+async def _right_is_taken(stage: Stage, backend: Backend) -> Outcome:
     """An API Manager creates keys over HTTP while another process takes the right to, and gives it back."""
     async with AsyncExitStack() as stack:
-        database = None
-        if on_postgres:
-            database = await stack.enter_async_context(fresh_database(stage.servers.postgres_url()))
-        world = await stack.enter_async_context(world_in(stage.folder, database_url=database))
+        world = await stack.enter_async_context(world_on(stage, backend))
         service = await world.started("commands")
         clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
         manager = await _manager(clients)
@@ -162,30 +157,22 @@ def _not_granted(rows: Sequence[Entry]) -> list[str]:
 
 
 CAMPAIGNS: Final = (
-    *(
-        Campaign(
-            name=f"guarded-creation-{backend}",
-            breaks="what a creation rests on changes at the same moment",
-            run=partial(_guards_hold, on_postgres=backend == "postgres"),
-            runs=15,
-            rounds=100,
-            budget_minutes=0.5,
-            short_rounds=15,
-            needs=frozenset({"postgres"} if backend == "postgres" else ()),
-        )
-        for backend in ("sqlite", "postgres")
+    *on_both(
+        "guarded-creation",
+        _guards_hold,
+        breaks="what a creation rests on changes at the same moment",
+        runs=15,
+        rounds=100,
+        budget_minutes=0.5,
+        short_rounds=15,
     ),
-    *(
-        Campaign(
-            name=f"create-without-right-{backend}",
-            breaks="the right to create is taken at the same moment",
-            run=partial(_right_is_taken, on_postgres=backend == "postgres"),
-            runs=10,
-            rounds=50,
-            budget_minutes=1,
-            short_rounds=15,
-            needs=frozenset({"postgres"} if backend == "postgres" else ()),
-        )
-        for backend in ("sqlite", "postgres")
+    *on_both(
+        "create-without-right",
+        _right_is_taken,
+        breaks="the right to create is taken at the same moment",
+        runs=10,
+        rounds=50,
+        budget_minutes=1,
+        short_rounds=15,
     ),
 )

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,23 +10,20 @@ from keyledger.contracts.registry import decode
 from keyledger.domain.events import KeyCreated, OrganizationCreated
 from keyledger.runtime.masters import FILE_NAME as PEPPER
 from keyledger_commands.bootstrap import FILE_NAME as ROOT_KEY
-from tests.faults.campaign import Campaign, Outcome, Stage
+from tests.faults.backends import Backend, on_both, world_on
+from tests.faults.campaign import Outcome, Stage
 from tests.faults.clients import ClientLedger
 from tests.faults.judging import judge_ledger
 from tests.faults.oracle.ledger import rows_of
-from tests.faults.processes import World, world_in
-from tests.providers.databases import fresh_database
+from tests.faults.processes import World
 
 LATEST_APPEND: Final = 2
 """Of the six facts that a first start commits one after the other, before the root key."""
 
 
-async def _killed(stage: Stage, *, on_postgres: bool) -> Outcome:
+async def _killed(stage: Stage, backend: Backend) -> Outcome:
     async with AsyncExitStack() as stack:
-        database = None
-        if on_postgres:
-            database = await stack.enter_async_context(fresh_database(stage.servers.postgres_url()))
-        world = await stack.enter_async_context(world_in(stage.folder, database_url=database))
+        world = await stack.enter_async_context(world_on(stage, backend))
         service = world.service("commands")
         deaths = 0
         for place in _places(stage):
@@ -80,16 +76,12 @@ def _files_with(folder: Path, secrets: list[bytes]) -> list[Path]:
     return hidden + [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
 
 
-CAMPAIGNS: Final = tuple(
-    Campaign(
-        name=f"first-start-killed-{backend}",
-        breaks="the first start is killed while it makes its secrets and first facts",
-        run=partial(_killed, on_postgres=backend == "postgres"),
-        runs=5,
-        rounds=2,
-        budget_minutes=1.5,
-        short_rounds=0,
-        needs=frozenset({"postgres"} if backend == "postgres" else ()),
-    )
-    for backend in ("sqlite", "postgres")
+CAMPAIGNS: Final = on_both(
+    "first-start-killed",
+    _killed,
+    breaks="the first start is killed while it makes its secrets and first facts",
+    runs=5,
+    rounds=2,
+    budget_minutes=1.5,
+    short_rounds=0,
 )

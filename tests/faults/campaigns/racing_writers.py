@@ -6,22 +6,19 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
-from tests.faults.campaign import Campaign, Outcome, Stage
+from tests.faults.backends import Backend, on_both, world_on
+from tests.faults.campaign import Outcome, Stage
 from tests.faults.clients import ClientLedger, Write
 from tests.faults.judging import judge_ledger
-from tests.faults.processes import Served, world_in
-from tests.providers.databases import fresh_database
+from tests.faults.processes import Served
 
 Both = Callable[..., Awaitable[list[Write]]]
 
 
-async def _race(stage: Stage, *, on_postgres: bool) -> Outcome:
+async def _race(stage: Stage, backend: Backend) -> Outcome:
     """In each round make a key, race two requests about it, and look at what both were told."""
     async with AsyncExitStack() as stack:
-        database = None
-        if on_postgres:
-            database = await stack.enter_async_context(fresh_database(stage.servers.postgres_url()))
-        world = await stack.enter_async_context(world_in(stage.folder, database_url=database))
+        world = await stack.enter_async_context(world_on(stage, backend))
         sides = (await world.started("commands"), await world.started("commands"))
         clients = await stack.enter_async_context(ClientLedger(lambda: sides[0].origin, by=world.root_key))
         violations: list[str] = []
@@ -85,24 +82,12 @@ def _unless(holds: bool, race: str, told: list[str]) -> list[str]:  # noqa: FBT0
     return [] if holds else [f"{race} were told {told}"]
 
 
-CAMPAIGNS: Final = (
-    Campaign(
-        name="racing-writers-postgres",
-        breaks="two command services race about one key",
-        run=partial(_race, on_postgres=True),
-        runs=20,
-        rounds=50,
-        budget_minutes=1.5,
-        short_rounds=12,
-        needs=frozenset({"postgres"}),
-    ),
-    Campaign(
-        name="racing-writers-sqlite",
-        breaks="two command services race about one key",
-        run=partial(_race, on_postgres=False),
-        runs=20,
-        rounds=50,
-        budget_minutes=1.5,
-        short_rounds=12,
-    ),
+CAMPAIGNS: Final = on_both(
+    "racing-writers",
+    _race,
+    breaks="two command services race about one key",
+    runs=20,
+    rounds=50,
+    budget_minutes=1.5,
+    short_rounds=12,
 )
