@@ -21,18 +21,16 @@ from sqlalchemy import (
     and_,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.schema import CreateSchema
 
 from keyledger.contracts import failpoints
 from keyledger.contracts.alert import Alert
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, Versioned
-from keyledger.projections.sql import reading, writing
+from keyledger.projections.sql import make_schema, reading, writing
 from keyledger.projections.sql_read_model import SqlReadModel
 
 METADATA: Final = MetaData()
@@ -60,11 +58,7 @@ class Place(Struct, frozen=True):
 async def create_tables(engine: AsyncEngine, tables: Sequence[Table]) -> None:
     """Create what is missing, and on Postgres the schema for it. Raises ReadModelUnavailable."""
     async with writing(engine) as connection:
-        schema = (engine.get_execution_options().get("schema_translate_map") or {}).get(None)
-        if schema is not None:
-            # One process at a time: IF NOT EXISTS does not keep two from both trying, and one from failing.
-            await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": schema})
-            await connection.execute(CreateSchema(schema, if_not_exists=True))
+        await make_schema(connection, engine)
         await connection.run_sync(METADATA.create_all, tables=tables)
 
 

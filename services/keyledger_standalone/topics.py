@@ -1,6 +1,7 @@
 """``keyledger topics``: the log's topics as they must be, and filled from the ledger."""
 
 import sys
+from typing import Final
 
 import typer
 
@@ -9,7 +10,7 @@ from keyledger.runtime.process import Process, run
 from keyledger_relay.ends import ForeignTopic
 from keyledger_relay.refilling import empty_topics
 
-FOREIGN = 1
+FOREIGN: Final = 1
 
 topics = typer.Typer(invoke_without_command=True)
 

@@ -1,4 +1,4 @@
-"""Read models in a SQL database: the checkpoint table with its compare-and-set, shared by all of them.
+"""Connections to the SQL database of a read model, and which of its failures pass by themselves.
 
 SQLite (aiosqlite) and Postgres (asyncpg) through the same SQLAlchemy Core statements. Only services import this: the
 library that verifies keys has no SQL.
@@ -8,15 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    event,
-    make_url,
-)
+from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.schema import CreateSchema
 
 from keyledger.projections.port import ReadModelUnavailable
 
@@ -63,6 +59,23 @@ def open_engine(url: str, *, schema: str | None = None, pool_size: int = 5) -> A
         connect_args={"server_settings": _POSTGRES_SETTINGS},
     )
     return engine.execution_options(schema_translate_map={None: schema}) if schema else engine
+
+
+def schema_of(engine: AsyncEngine) -> str | None:
+    """Return the schema in which the engine's tables are; None on SQLite."""
+    schema: str | None = (engine.get_execution_options().get("schema_translate_map") or {}).get(None)
+    return schema
+
+
+async def make_schema(connection: AsyncConnection, engine: AsyncEngine) -> None:
+    """Make the engine's schema, where it has one, and hold other processes off until the transaction ends.
+
+    For whoever makes tables next: IF NOT EXISTS does not keep two from both trying, and one from failing.
+    """
+    schema = schema_of(engine)
+    if schema is not None:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": schema})
+        await connection.execute(CreateSchema(schema, if_not_exists=True))
 
 
 def _sqlite(url: URL, pool_size: int) -> AsyncEngine:

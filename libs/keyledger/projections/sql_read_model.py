@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, MetaData, Table, collate, inspect, select, text
+from sqlalchemy import Connection, MetaData, Table, collate, inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.schema import CreateSchema
 
 from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, ReadModelUnavailable, Row, Versioned
-from keyledger.projections.sql import reading, unavailable_if_passing, writing
+from keyledger.projections.sql import make_schema, reading, schema_of, unavailable_if_passing, writing
 from keyledger.projections.sql_checkpoints import CheckpointRow, Held, State, generations_table, held
 from keyledger.projections.sql_parked import ParkedRows, parked_table
 
@@ -227,7 +226,7 @@ class SqlReadModel(Generic[Row, RowsOf]):
     async def generations(self) -> list[Held]:
         """Return the generations that there are, the oldest first; none where nothing was made yet."""
         async with reading(self.engine) as connection:
-            if not await connection.run_sync(_has_generations, self._schema):
+            if not await connection.run_sync(_has_generations, schema_of(self.engine)):
                 return []
             return await held(connection, _GENERATIONS, self.name)
 
@@ -260,11 +259,6 @@ class SqlReadModel(Generic[Row, RowsOf]):
             await built.parked_rows.remove_all(connection)
             await self._drop_left_over(connection)
 
-    @property
-    def _schema(self) -> str | None:
-        schema: str | None = (self.engine.get_execution_options().get("schema_translate_map") or {}).get(None)
-        return schema
-
     def _open(self, generation: Generation) -> SqlGeneration[Row, RowsOf]:
         return SqlGeneration(self.engine, self.name, generation, self._rows(generation))
 
@@ -277,16 +271,13 @@ class SqlReadModel(Generic[Row, RowsOf]):
         return made
 
     async def _make_tables(self, connection: AsyncConnection) -> None:
-        if self._schema is not None:
-            # One process at a time: IF NOT EXISTS does not keep two from both trying, and one from failing.
-            await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": self._schema})
-            await connection.execute(CreateSchema(self._schema, if_not_exists=True))
+        await make_schema(connection, self.engine)
         await connection.run_sync(_METADATA.create_all, checkfirst=True)
 
     async def _drop_left_over(self, connection: AsyncConnection) -> None:
         found = await held(connection, _GENERATIONS, self.name)
         kept = {self._rows(one.generation).table.name for one in found}
-        tables = await connection.run_sync(_tables, self._schema)
+        tables = await connection.run_sync(_tables, schema_of(self.engine))
         for name in tables:
             if name.startswith(self._prefix) and name not in kept:
                 await connection.run_sync(Table(name, MetaData()).drop)

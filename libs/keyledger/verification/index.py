@@ -24,9 +24,7 @@ from msgspec import Struct
 from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, ReadModelUnavailable
 from keyledger.verification.index_files import IndexFiles, IndexInUse, lock_folder, sync, write_durably
 from keyledger.verification.index_rows import IndexRows, checkpoint_in, parked_in
-from keyledger.verification.records import (
-    Record,
-)
+from keyledger.verification.records import Record
 
 log = logging.getLogger(__name__)
 

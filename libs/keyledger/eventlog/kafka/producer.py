@@ -133,9 +133,8 @@ def _packed(client: Any, records: Sequence[NewRecord]) -> Iterator[Any]:
         if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
             yield batch
             batch = client.create_batch()
-            batch.append(
-                timestamp=None, key=key, value=value, headers=headers
-            )  # an empty batch takes any record that ``check_records`` let pass
+            # An empty batch takes any record that ``check_records`` let pass.
+            batch.append(timestamp=None, key=key, value=value, headers=headers)
     yield batch
 
 
