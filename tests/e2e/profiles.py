@@ -15,7 +15,8 @@ import httpx2
 from infra.local.cluster import SERVICES, Cluster, cluster_from_environment
 from infra.local.ports import free_port
 
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
+ENDED_SECONDS = 120.0
 PROGRAM = str(Path(sys.executable).parent / "keyledger")
 
 
@@ -28,7 +29,7 @@ def environment(data_dir: Path, port: int, **settings: str) -> dict[str, str]:
 def wait_until_ready(origin: str, process: subprocess.Popen[bytes] | None = None) -> None:
     """Return once ``/readyz`` answers 200; AssertionError when the process ends or the deadline passes."""
     deadline = time.monotonic() + READY_SECONDS
-    with httpx2.Client(timeout=2.0) as client:
+    with httpx2.Client(timeout=10.0) as client:
         while True:
             assert process is None or process.poll() is None, "the process ended before it was ready"
             assert time.monotonic() < deadline, f"{origin} is not ready after {READY_SECONDS:.0f} s"
@@ -64,18 +65,18 @@ class Embedded:
 
     def restart(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0, "a stop by SIGTERM ends with exit code 0"
+        assert self.process.wait(ENDED_SECONDS) == 0, "a stop by SIGTERM ends with exit code 0"
         self.process = self._start()
 
     def kill_and_start(self) -> None:
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(ENDED_SECONDS)
         self.process = self._start()
 
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(30)
+            self.process.wait(ENDED_SECONDS)
 
 
 class Distributed:

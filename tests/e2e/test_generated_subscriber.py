@@ -28,7 +28,7 @@ def document() -> Any:
 
 def _live_through_everything(origin: str, root_key: str) -> None:
     """Make every kind of fact, attempts that succeed and fail, and an alert."""
-    with httpx2.Client(base_url=origin, headers={"Authorization": f"Bearer {root_key}"}, timeout=30) as client:
+    with httpx2.Client(base_url=origin, headers={"Authorization": f"Bearer {root_key}"}, timeout=120) as client:
 
         def made(path: str, **body: Any) -> Any:
             answer = client.post(path, json=body)

@@ -11,7 +11,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 
 from tests.e2e.profiles import Distributed
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 120
 
 
 async def _read_until(bootstrap: str, topic: str, subject: str, last_type: str) -> list[KafkaMessage]:

@@ -22,7 +22,7 @@ def _typed(lines: str) -> list[str]:
         input=lines.replace("curl -s ", "curl -sf ").replace("\ncurl", "\necho\ncurl"),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, "a line of these did not work"

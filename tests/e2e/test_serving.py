@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from infra.local.ports import free_port
-from tests.e2e.profiles import PROGRAM, Embedded, environment, running, wait_until_ready
+from tests.e2e.profiles import ENDED_SECONDS, PROGRAM, Embedded, environment, running, wait_until_ready
 from tests.e2e.world import eventually
 
 pytestmark = pytest.mark.xdist_group("e2e")
@@ -120,7 +120,7 @@ def test_the_first_start_shows_the_root_key_on_a_terminal(tmp_path: Path) -> Non
         assert (tmp_path / "data" / "root.key").read_bytes().strip() in printed
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(ENDED_SECONDS)
         os.close(here)
 
 
@@ -138,12 +138,12 @@ def test_a_stop_fails_readiness_first_and_finishes_requests(fresh: Embedded) -> 
         slow.sendall(body[5:])
         answered.append(int(slow.recv(65536).split()[1]))
     assert answered == [201]
-    assert fresh.process.wait(30) == 0
+    assert fresh.process.wait(ENDED_SECONDS) == 0
 
 
 def _readiness_fails(origin: str) -> bool:
-    deadline = time.monotonic() + 10
-    with httpx2.Client(timeout=2) as client:
+    deadline = time.monotonic() + ENDED_SECONDS
+    with httpx2.Client(timeout=ENDED_SECONDS) as client:
         while time.monotonic() < deadline:
             if client.get(f"{origin}/readyz").status_code == 503:
                 return True

@@ -61,7 +61,7 @@ def of_master(folder: Path) -> Secret:
 
 def use(origin: str, root: str, left: Left, breakages: Iterable[Callable[[], None]]) -> None:
     """Mint keys, and send their tokens everywhere: while all is well, and after each breakage."""
-    with httpx2.Client(base_url=origin, headers={"Authorization": f"Bearer {root}"}, timeout=30) as client:
+    with httpx2.Client(base_url=origin, headers={"Authorization": f"Bearer {root}"}, timeout=120) as client:
 
         def made(path: str, **fields: object) -> dict[str, str]:
             headers = {"Idempotency-Key": secrets.token_hex(8)}
@@ -90,7 +90,7 @@ def use(origin: str, root: str, left: Left, breakages: Iterable[Callable[[], Non
 
 def metrics(origins: Iterable[str]) -> Iterator[Place]:
     for origin in origins:
-        yield f"metrics of {origin}", httpx2.get(f"{origin}/metrics", timeout=30).content
+        yield f"metrics of {origin}", httpx2.get(f"{origin}/metrics", timeout=120).content
 
 
 @pytest.fixture(scope="module")

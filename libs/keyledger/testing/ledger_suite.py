@@ -30,7 +30,7 @@ from keyledger.testing.ledger_examples import SteppedClock, a_claim, an_append, 
 
 Opener = Callable[[Clock], Awaitable[Ledger]]
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
 
 
 class LedgerFixtures:

@@ -163,7 +163,7 @@ class Probe:
         producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks=1)
         await producer.start()
         try:
-            async with asyncio.timeout(30.0):
+            async with asyncio.timeout(120.0):
                 await producer.send_and_wait(PROBED.name, b"the naive way's", partition=0)
         except (KafkaError, TimeoutError):
             return False

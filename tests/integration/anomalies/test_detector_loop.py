@@ -22,7 +22,7 @@ from keyledger_anomalies.tally import Tally
 from tests.integration.anomalies.traffic import records_of
 from tests.unit.detection.attempts import fold
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
 
 
 class PowerCut(Exception):

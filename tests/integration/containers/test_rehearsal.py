@@ -196,7 +196,7 @@ def test_the_images_containers_work_read_only_and_without_privileges(
             assert engine.tell(**{"in": name, "command": probe})["code"] == 0, engine.said()
 
         root_key = (project.volume("commands") / "root.key").read_text(encoding="ascii").strip()
-        with httpx2.Client(headers={"Authorization": f"Bearer {root_key}"}, timeout=30) as client:
+        with httpx2.Client(headers={"Authorization": f"Bearer {root_key}"}, timeout=120) as client:
             made = client.post(f"{project.origin('commands')}/v1/api-keys", json={"name": "in a container"})
             assert made.status_code == 201, made.text
             seen = {"Keyledger-At-Least": made.headers["Keyledger-Position"]}

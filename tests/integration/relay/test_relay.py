@@ -10,6 +10,7 @@ from keyledger.eventstore.port import CheckpointMoved, Ledger
 from keyledger_relay.mark import NAME
 from tests.integration.relay.profiles import Profile
 from tests.unit.relay.kit import (
+    DEADLINE_SECONDS,
     append_keys,
     assert_each_once,
     caught_up,
@@ -66,7 +67,7 @@ async def append_just_ahead(ledger: Ledger, log: EventLog) -> None:
 
 
 async def beyond(log: EventLog, offset: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while (await log.bounds(EVENTS.name, 0))[1] < offset:  # noqa: ASYNC110 - written by another process
             await asyncio.sleep(0.002)
 
@@ -78,7 +79,7 @@ async def test_two_relays_at_once_are_harmless_and_one_of_them_stops(profile: Pr
         for number in range(100):
             await append_keys(ledger, 20, prefix=f"{number:03}")
         await until_it_answers(lambda: ledger.checkpoint(NAME), 2_000)
-        await asyncio.wait(tasks, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, timeout=DEADLINE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         (stopped,) = [task for task in tasks if task.done()]
         assert isinstance(stopped.exception(), CheckpointMoved)
         for task in tasks:

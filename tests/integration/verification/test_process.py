@@ -23,7 +23,7 @@ from keyledger.runtime.masters import write_once
 from tests.unit.verification.world import STORE, Facts
 
 MASTER = b"first master of the tests, 32 b."
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
 
 
 class Relay:

@@ -3,7 +3,7 @@ import asyncio
 from keyledger.projections.waiters import Waiters
 from keyledger.runtime.clock import SystemClock
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 120.0
 
 
 async def until_waiting(waiters: Waiters, number: int) -> None:

@@ -21,7 +21,7 @@ from keyledger.runtime.settings import Settings
 from keyledger_relay.build import RelayService, build
 
 ORGANIZATION = "org_" + "0" * 22
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 120.0
 
 
 def digest_of(key_id: str) -> bytes:

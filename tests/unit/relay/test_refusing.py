@@ -15,6 +15,7 @@ from keyledger_relay.feeds import FEEDS, PRIVATE, PUBLISHED, Feed
 from keyledger_relay.mark import NAME
 from tests.unit.relay.interposed import PassingLedger, PassingLog
 from tests.unit.relay.kit import (
+    DEADLINE_SECONDS,
     append_keys,
     assert_each_once,
     caught_up,
@@ -134,7 +135,7 @@ async def test_a_ledger_that_goes_back_under_a_running_relay_is_not_followed(
     await caught_up(relay, 5)
     await append_keys(other_ledger, 6, prefix="b")
     swapped.behind = other_ledger
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=DEADLINE_SECONDS)
     assert isinstance(task.exception(), ForeignTopic)
     assert "position 6 does not follow" in str(task.exception())
     assert positions(await records_of(log, LEDGER.name)) == [1, 2, 3, 4, 5]
@@ -149,7 +150,7 @@ async def test_a_ledger_that_got_shorter_under_a_running_relay_is_noticed_by_the
     task = asyncio.create_task(relay.run())
     await caught_up(relay, 5)
     swapped.behind = other_ledger
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=DEADLINE_SECONDS)
     assert isinstance(task.exception(), ForeignTopic)
     assert "ends at position 0, but 5 were relayed" in str(task.exception())
 

@@ -15,6 +15,7 @@ from keyledger.eventstore.port import CheckpointMoved, Ledger, LedgerUnavailable
 from keyledger_relay.mark import NAME
 from tests.unit.relay.interposed import PassingLedger, PassingLog
 from tests.unit.relay.kit import (
+    DEADLINE_SECONDS,
     append_keys,
     append_of,
     assert_each_once,
@@ -244,7 +245,7 @@ async def test_a_relay_whose_checkpoint_was_moved_by_another_stops(ledger: Ledge
     await until_it_answers(lambda: ledger.checkpoint(NAME), 3)
     await ledger.move_checkpoint(NAME, expected=3, new=2)
     await append_keys(ledger, 1, prefix="b")
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=DEADLINE_SECONDS)
     assert isinstance(task.exception(), CheckpointMoved)
 
 

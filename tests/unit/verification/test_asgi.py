@@ -204,7 +204,7 @@ async def test_at_least_waits_until_the_position_is_applied(shop: Shop) -> None:
     assert not waiting.done()
     shop.facts.append(shop.key_id, KeyRevoked(organization_id=shop.org, key_id=shop.key_id))
     await shop.publish()
-    answered = await asyncio.wait_for(waiting, 10)
+    answered = await asyncio.wait_for(waiting, 60)
     assert (answered.status, answered.json["code"]) == (401, "revoked")
 
 

@@ -14,7 +14,7 @@ from keyledger.runtime.clock import SystemClock
 from keyledger.testing.memory_log import MemoryLog
 from keyledger.verification.auth_events import AuthEventSink
 
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 120
 
 
 class Broker(MemoryLog):

@@ -139,7 +139,7 @@ async def test_who_waits_for_a_position_is_woken_by_its_commit() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     node.applied(STORE, 7)
-    assert await asyncio.wait_for(waiting, 1) == "applied"
+    assert await asyncio.wait_for(waiting, 60) == "applied"
     assert await node.wait_for(3, asked_at=NOW) == "applied"
 
 
