@@ -161,7 +161,7 @@ CAMPAIGNS: Final = (
         "guarded-creation",
         _guards_hold,
         breaks="what a creation rests on changes at the same moment",
-        runs=15,
+        runs=25,
         rounds=100,
         budget_minutes=0.5,
         short_rounds=15,
