@@ -161,12 +161,13 @@ async def _handed_over(stage: Stage) -> Outcome:
     async with _pursuit(stage, stage.servers.kafka_bootstrap()) as pursuit, pursuit.fleet.kept_running():
         await pursuit.feed()
         for _ in range(stage.rounds):
-            leaving = stage.random.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+            leaving = stage.random.choice([signal.SIGTERM, signal.SIGKILL])
             stage.say(f"another comes, and goes by {leaving.name}")
             feeding = asyncio.create_task(pursuit.feed())
             other = await pursuit.fleet.start()
-            other.send_signal(leaving)  # by SIGINT it leaves the group, else its partitions wait for its session's end
-            await other.wait()
+            other.send_signal(leaving)  # by SIGTERM it leaves the group, else its partitions wait for its session's end
+            async with asyncio.timeout(STANDSTILL_SECONDS):
+                await other.wait()
             await feeding
         await pursuit.feed()
         return await pursuit.judged(2 * stage.rounds)
@@ -201,7 +202,7 @@ async def _set_back(fleet: Fleet, offset: int) -> None:
                 try:
                     await consumer.commit(places)
                 except KafkaError:
-                    await asyncio.sleep(0.2)  # the group still has a member
+                    await asyncio.sleep(1)  # the group still has a member
                 else:
                     return
     finally:

@@ -4,7 +4,9 @@ Arguments: broker, data folder, name of the attempts' topic, of the consumer gro
 """
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,11 +41,13 @@ async def main(bootstrap: str, data_dir: Path, topic: str, group: str, alerts_to
         session_seconds=6,  # the least that a broker with its own settings allows
     )
     running = asyncio.create_task(detector.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     while detector.unready() is not None and not running.done():  # noqa: ASYNC110 - readiness is asked for, as a probe does
         await asyncio.sleep(0.02)
     if detector.unready() is None:
         print("ready", flush=True)  # noqa: T201 - the test waits for this line
-    await running
+    with contextlib.suppress(asyncio.CancelledError):  # it was told to go, and has left its group
+        await running
 
 
 if __name__ == "__main__":
