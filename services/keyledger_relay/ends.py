@@ -60,7 +60,7 @@ async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, lacks_records: 
     record = await last_record(log, feed.topic)
     if record is None:
         return End(START, end_offset, end_offset)
-    place = await _its_row(ledger, feed, record)
+    place = await its_row(ledger, feed, record)
     why = "records were lost" if lacks_records else await _lack(log, feed, first_offset, record.offset, place.position)
     if why:
         _log.error("a topic lacks records: it is emptied, and filled again from the ledger", topic=feed.topic, why=why)
@@ -84,7 +84,8 @@ async def _lack(log: EventLog, feed: Feed, first_offset: int, last_offset: int, 
     return ""
 
 
-async def _its_row(ledger: Ledger, feed: Feed, record: Record) -> Place:
+async def its_row(ledger: Ledger, feed: Feed, record: Record) -> Place:
+    """Return the ledger's row that a topic's record was made of. Raises ForeignTopic, LedgerUnavailable."""
     named = dict(record.headers)
     stated, source = named.get("ce_id", b""), named.get("ce_source", b"")
     if source != ledger_source(ledger.store_id).encode() or not stated.isdigit():

@@ -3,24 +3,23 @@
 from keyledger.contracts.cloudevents import ledger_source
 from keyledger.eventlog.port import EventLog
 from keyledger.eventstore.port import Ledger
-from keyledger_relay.ends import ForeignTopic, last_record
+from keyledger_relay.ends import its_row, last_record
 from keyledger_relay.feeds import FEEDS
 
 
 async def empty_topics(log: EventLog, ledger: Ledger) -> None:
-    """Empty both ledger topics, whatever they hold, unless they end with another ledger's record.
+    """Empty both ledger topics, whatever they hold, unless they end with a fact that this ledger cannot give again.
 
     A relay that runs notices within seconds and fills them; else the next one does.
 
     Raises:
-        ForeignTopic: nothing was emptied.
-        LogUnavailable: try again.
+        ForeignTopic: that fact is of another ledger, or was lost when this one was restored; nothing was emptied.
+        LogUnavailable, LedgerUnavailable: try again.
     """
     for feed in FEEDS:
         record = await last_record(log, feed.topic)
-        source = b"" if record is None else dict(record.headers).get("ce_source", b"")
-        if source.startswith(ledger_source("").encode()) and source != ledger_source(ledger.store_id).encode():
-            raise ForeignTopic(f"{feed.topic} holds the facts of {source.decode()}: this ledger cannot fill it again")
+        if record is not None and dict(record.headers).get("ce_source", b"").startswith(ledger_source("").encode()):
+            await its_row(ledger, feed, record)
     for feed in FEEDS:
         _, end = await log.bounds(feed.topic, 0)
         await log.trim(feed.topic, 0, end)

@@ -15,6 +15,7 @@ from keyledger.testing.memory_log import MemoryLog
 from keyledger_relay.ends import ForeignTopic
 from keyledger_relay.feeds import FEEDS, PRIVATE, PUBLISHED, Feed
 from keyledger_relay.refilling import empty_topics
+from tests.unit.relay.interposed import PassingLedger
 from tests.unit.relay.kit import (
     DEADLINE_SECONDS,
     append_keys,
@@ -180,6 +181,21 @@ async def test_an_operator_cannot_empty_another_ledgers_topics(
 ) -> None:
     await append_keys(other_ledger, 9)
     await fill(log, other_ledger, PUBLISHED, await other_ledger.read(0, limit=9))
-    with pytest.raises(ForeignTopic, match="cannot fill it again"):
+    with pytest.raises(ForeignTopic, match="ends with a record of"):
         await empty_topics(log, ledger)
     assert positions(await records_of(log, EVENTS.name)) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.topic)
+async def test_an_operator_cannot_empty_topics_of_facts_that_a_restored_ledger_has_lost(
+    ledger: Ledger, other_ledger: Ledger, log: EventLog, feed: Feed
+) -> None:
+    await append_keys(ledger, 9, prefix="a")
+    await fill(log, ledger, feed, await ledger.read(0, limit=9))
+    restored = PassingLedger(other_ledger)
+    restored.store_id = ledger.store_id  # a backup keeps its store's name
+    for events in (5, 9):  # the topic is the only place where what comes after is still written
+        await append_keys(other_ledger, events - (await other_ledger.head()).position, prefix=f"b{events}")
+        with pytest.raises(ForeignTopic, match="restored from a backup"):
+            await empty_topics(log, restored)
+        assert positions(await records_of(log, feed.topic)) == list(range(1, 10))
