@@ -294,9 +294,15 @@ def _position_of(folder: Path, generation: Generation, size_mb: int) -> int:
 
 
 def _take(request: Path) -> list[str]:
-    streams = msgspec.json.decode(request.read_bytes(), type=list[str])
-    request.unlink()
-    return streams
+    """Return the streams that are asked for; what cannot be read is dropped, since it would end every start."""
+    try:
+        return msgspec.json.decode(request.read_bytes(), type=list[str])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        log.warning("%s asks for another try in a way that cannot be read: %s", request, type(error).__name__)
+        return []
+    finally:
+        with suppress(OSError):
+            request.unlink()
 
 
 def _discard_after_machine_crash(folder: Path, boot_id: str) -> None:

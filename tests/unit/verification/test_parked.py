@@ -102,3 +102,22 @@ async def test_a_key_that_was_parked_at_its_birth_is_like_one_that_was_never_mad
         await rows.move_checkpoint(expected=at, new=at)
         await rows.park([parked(STREAMS["key"], version=1)])
     assert verifier.verify(token, world.ask()) == before
+
+
+@pytest.mark.parametrize("left", [b"", b"[1]", b'["key_', b"\xff"], ids=["nothing", "no names", "half", "no text"])
+async def test_a_request_for_another_try_that_cannot_be_read_ends_no_node_and_hides_no_other(
+    tmp_path: Path, left: bytes
+) -> None:
+    place = Place(tmp_path)
+    populated(place.facts)
+    plant(place.facts, STREAMS["key"])
+    async with running(place) as task:
+        await place.publish()
+        await until(lambda: bool(place.node.runner.parked) or task.done())
+        (tmp_path / "generation-1" / "retry-0").write_bytes(left)  # as a power cut or an operator leaves it
+        (tmp_path / "generation-1" / "retry-1").mkdir()
+        tries = next(iter(place.node.runner.parked)).tries
+        await place.index.request_retry([STREAMS["key"]])
+        await until(lambda: any(mark.tries > tries for mark in place.node.runner.parked) or task.done())
+        assert not task.done()
+        assert not (tmp_path / "generation-1" / "retry-0").exists()
