@@ -26,8 +26,8 @@ def check_topics(context: typer.Context) -> None:
 def refill_topics() -> None:
     """Empty both ledger topics, for the relay to fill them again: what mends a reader that stops at a gap or a forgery.
 
-    Nothing is lost: the ledger holds all of it. Exit code 1: a topic ends with a fact that this ledger does not hold, and
-    nothing was emptied.
+    Nothing is lost: the ledger holds all of it. Exit code 1: a topic ends with a fact that this ledger does not hold,
+    and nothing was emptied.
     """
     raise typer.Exit(run("keyledger", _refill))
 

@@ -104,7 +104,7 @@ async def test_a_key_that_was_parked_at_its_birth_is_like_one_that_was_never_mad
     assert verifier.verify(token, world.ask()) == before
 
 
-@pytest.mark.parametrize("left", [b"", b"[1]", b'["key_', b"\xff"], ids=["nothing", "no names", "half", "no text"])
+@pytest.mark.parametrize("left", [b"", b"[1]", b'["key_', b'["\xff"]'], ids=["nothing", "no names", "half", "no text"])
 async def test_a_request_for_another_try_that_cannot_be_read_ends_no_node_and_hides_no_other(
     tmp_path: Path, left: bytes
 ) -> None:
