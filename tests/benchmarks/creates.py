@@ -5,7 +5,6 @@ and answer models under the same server, which asks and appends nothing.
 """
 
 import itertools
-import os
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from infra.local.cluster import ONE_SHOTS, service_command, tool_command
 from infra.local.ports import free_port
 from infra.local.processes import Process, run, spawn
 from tests.benchmarks.load import ask
+from tests.benchmarks.processor import cpu_seconds
 from tests.benchmarks.report import Row, quantile
 from tests.e2e.profiles import environment, wait_until_ready
 
@@ -89,9 +89,9 @@ class _Round:
 
 
 def _round(served: Served, tokens: Sequence[str], connections: int) -> _Round:
-    before = sum(_cpu_seconds(process.pid) for process in served.values())
+    before = sum(cpu_seconds(process.pid) for process in served.values())
     load = ask(list(served), _requests(tokens), connections=connections, seconds=ROUND_SECONDS, status=201)
-    cost = (sum(_cpu_seconds(process.pid) for process in served.values()) - before) / len(load.latencies) * 1e6
+    cost = (sum(cpu_seconds(process.pid) for process in served.values()) - before) / len(load.latencies) * 1e6
     return _Round(load.rate, cost, load.latencies)
 
 
@@ -147,9 +147,3 @@ def _requests(tokens: Sequence[str]) -> Iterator[bytes]:
             f"Authorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         yield head.encode() + body
-
-
-def _cpu_seconds(process: int) -> float:
-    """Return what a process has had of the processors so far."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,6 @@
 """Attempts a second through the Faust detector, exact over a kill, and the time from an attempt to its alert."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from infra.local import start_kafka
 from keyledger.contracts.alert import decode_alert
 from keyledger.detection.records import observe_record, read_attempts
 from keyledger.eventlog.port import Record
+from tests.benchmarks.processor import cpu_seconds
 from tests.benchmarks.report import Row, quantile
 from tests.integration.anomalies.fleet import AlertsRead, Fleet, clean_pass
 from tests.integration.anomalies.traffic import LAST_SOURCE, PARTITIONS, records_of
@@ -105,16 +105,11 @@ async def _plainly(fleet: Fleet) -> tuple[float, float]:
 async def _by_faust(fleet: Fleet, read: AlertsRead, expected: set[str]) -> tuple[float, float]:
     """Return the seconds from when the detector reads until its last alert is in the log, and of processor time."""
     process = await fleet.start()
-    started, used = time.time(), _processor_seconds(process.pid)
+    started, used = time.time(), cpu_seconds(process.pid)
     await read.until(expected.issubset)
     assert read.ids == expected
     said_at = max(one.timestamp for one in read.records) / 1000
-    return said_at - started, _processor_seconds(process.pid) - used
-
-
-def _processor_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return said_at - started, cpu_seconds(process.pid) - used
 
 
 async def _over_a_kill(bootstrap: str, folder: Path) -> Row:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from infra.local import start_nginx, start_postgres
 from infra.local.gateway import render_constant
+from tests.benchmarks.processor import cpu_seconds
 from tests.benchmarks.report import Row, quantile
 
 KEYS = 1_000_000
@@ -69,9 +70,9 @@ def _compare(server: int, ports: dict[str, int], tokens: list[str]) -> list[Row]
     costs: dict[str, list[float]] = {name: [] for name in ports}
     for _ in range(ROUNDS):
         for name, port in ports.items():
-            start = _cpu_seconds(server)
+            start = cpu_seconds(server)
             rate, took = _load(port, requests[name])
-            costs[name].append((_cpu_seconds(server) - start) / len(took))
+            costs[name].append((cpu_seconds(server) - start) / len(took))
             rates[name].append(rate)
             latencies[name] += took
     to_constant = _ratios(rates["verify"], rates["constant"])
@@ -148,9 +149,3 @@ def _is_whole(answer: bytes) -> bool:
     if not answer.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(answer.decode())
     return len(body) == int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-
-
-def _cpu_seconds(process: int) -> float:
-    """Return what a process has had of the processors so far: it is not disturbed by others as elapsed time is."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -12,9 +12,9 @@ from infra.local import KafkaCluster, ServerFailed, start_kafka_cluster
 from infra.local.kafka import Node
 from infra.local.ports import free_port
 from tests.faults.proxy import Proxy
+from tests.faults.waiting import until
 
 START_ATTEMPTS: Final = 3
-ENDED_SECONDS: Final = 60.0
 
 
 class OwnBrokers:
@@ -37,9 +37,8 @@ class OwnBrokers:
         """SIGKILL."""
         for number in numbers:
             os.kill(self._cluster.servers[number].pid, signal.SIGKILL)
-        async with asyncio.timeout(ENDED_SECONDS):
-            while any(self._cluster.servers[number].process.is_running() for number in numbers):  # noqa: ASYNC110 - nothing tells of its end
-                await asyncio.sleep(0.01)
+        servers = [self._cluster.servers[number] for number in numbers]
+        await until(lambda: not any(server.process.is_running() for server in servers), "the killed brokers have ended")
 
     async def start(self, numbers: Collection[int]) -> None:
         """Begin a life of each; what they held they hold again."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import httpx2
 
 from keyledger.web.app import REQUEST_ID_HEADER
+from tests.faults.processes import Served
 
 REQUEST_SECONDS = 30.0
 PAUSE_SECONDS = 0.01
@@ -20,6 +21,7 @@ MOST_KEYS = 8
 WITHOUT_KEY = 0.3
 """How many writes have no idempotency key. If unknown they stay so: once or never."""
 RESOLVE_SECONDS = 120.0
+LONGEST_LOAD_SECONDS = 900.0
 
 State = Literal["ok", "failed", "unknown"]
 _OPEN_STATUSES = (500, 502, 504)
@@ -150,8 +152,30 @@ class ClientLedger:
 
 
 async def live(clients: ClientLedger, chance: random.Random, enough: Callable[[], bool], *, writers: int = 8) -> None:
-    """Let writers make, change, rotate and revoke keys of their own until ``enough()``."""
-    await asyncio.gather(*(_write(clients, random.Random(chance.random()), enough) for _ in range(writers)))
+    """Let writers make, change, rotate and revoke keys of their own until ``enough()``.
+
+    AssertionError if that never comes: what was to happen under load, as a kill at a named place, did not happen.
+    """
+    writing = (_write(clients, random.Random(chance.random()), enough) for _ in range(writers))
+    try:
+        async with asyncio.timeout(LONGEST_LOAD_SECONDS):
+            await asyncio.gather(*writing)
+    except TimeoutError:
+        raise AssertionError(f"what was waited for has not come in {LONGEST_LOAD_SECONDS:.0f} s of writing") from None
+
+
+async def live_for(clients: ClientLedger, chance: random.Random, number: int, *, writers: int = 8) -> None:
+    """Let writers write until so many more writes are answered."""
+    enough = clients.count("ok") + number
+    await live(clients, chance, lambda: clients.count("ok") >= enough, writers=writers)
+
+
+async def live_until_it_stands(
+    clients: ClientLedger, chance: random.Random, service: Served, *, writers: int = 8
+) -> None:
+    """Let writers write until a service stands still at its failpoint."""
+    await live(clients, chance, lambda: service.stands_still or not service.runs, writers=writers)
+    assert service.runs, service.last_words()
 
 
 async def _write(clients: ClientLedger, chance: random.Random, enough: Callable[[], bool]) -> None:

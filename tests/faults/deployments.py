@@ -10,12 +10,12 @@ from keyledger.contracts.topics import EVENTS, LEDGER
 from keyledger.eventlog.port import LogUnavailable, OffsetOutOfRange
 from tests.faults.campaign import Outcome
 from tests.faults.clients import ClientLedger
-from tests.faults.judging import judge_all, until
+from tests.faults.judging import judge_all
 from tests.faults.oracle.topics import topic_violations
 from tests.faults.processes import Served, World, world_in
+from tests.faults.waiting import until
 from tests.unit.relay.kit import positions, records_of
 
-DEADLINE_SECONDS: Final = 180.0
 LOOK_SECONDS: Final = 0.05
 
 
@@ -43,9 +43,7 @@ class Deployment:
     async def answered(self, number: int) -> None:
         """Return once so many more writes were answered than now; the ledger does not depend on the log."""
         enough = self.clients.count("ok") + number
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while self.clients.count("ok") < enough:  # noqa: ASYNC110 - a count tells nobody
-                await asyncio.sleep(LOOK_SECONDS)
+        await until(lambda: self.clients.count("ok") >= enough, f"{number} more writes are answered")
 
     async def caught_up(self) -> None:
         """Return once both topics hold everything that the ledger holds now, whatever stands there besides."""

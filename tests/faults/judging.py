@@ -1,9 +1,6 @@
 """The whole oracle on one installation, once nothing is broken any more."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
 
 from keyledger.eventlog.port import EventLog
 from keyledger.web.positions import position_tokens
@@ -14,9 +11,7 @@ from tests.faults.oracle.read_models import directory_violations, index_violatio
 from tests.faults.oracle.topics import alert_violations, topic_violations
 from tests.faults.oracle.verdicts import verdict_violations
 from tests.faults.processes import Served, World
-
-CAUGHT_UP_SECONDS: Final = 120.0
-POLL_SECONDS: Final = 0.05
+from tests.faults.waiting import until
 
 
 async def judge_ledger(world: World, clients: ClientLedger, *, faults: int) -> Outcome:
@@ -68,18 +63,6 @@ async def judge_all(
 def outcome_of(clients: ClientLedger, faults: int) -> Outcome:
     """Return what these clients know now."""
     return Outcome(faults, clients.count("ok"), clients.count("failed"), clients.count("unknown"))
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str, *services: Served) -> None:
-    """Return once it holds; AssertionError with ``what`` when time is over or one of the services has ended."""
-    try:
-        async with asyncio.timeout(CAUGHT_UP_SECONDS):
-            while not await holds():
-                for service in services:
-                    assert service.runs, f"{service.name} ended, waiting until {what}: {service.last_words()}"
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError:
-        raise AssertionError(f"not within {CAUGHT_UP_SECONDS:.0f} s: {what}") from None
 
 
 async def until_caught_up(

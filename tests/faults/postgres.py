@@ -10,9 +10,9 @@ from pathlib import Path
 
 from infra.local import PostgresServer, ServerFailed, start_postgres
 from infra.local.ports import free_port
+from tests.faults.waiting import until
 
 START_ATTEMPTS = 5
-ENDED_SECONDS = 60.0
 
 
 class OwnPostgres:
@@ -48,9 +48,7 @@ class OwnPostgres:
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-        async with asyncio.timeout(ENDED_SECONDS):
-            while server.process.is_running():  # noqa: ASYNC110 - nothing tells of its end
-                await asyncio.sleep(0.005)
+        await until(lambda: not server.process.is_running(), "the killed server has ended")
         server.process.is_running()  # collects it, whenever it ended: a zombie keeps the data folder locked
 
     def crash(self, pid: int) -> None:

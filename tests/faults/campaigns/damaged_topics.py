@@ -15,6 +15,7 @@ from tests.faults.brokers import broker_behind_a_proxy
 from tests.faults.campaign import Campaign, Outcome, Stage
 from tests.faults.clients import live
 from tests.faults.deployments import Deployment, deployed
+from tests.faults.waiting import until
 from tests.unit.relay.kit import records_of
 
 WRITERS: Final = 2
@@ -70,9 +71,7 @@ class Damage:
 
     async def _reader_stopped(self) -> None:
         before = self.deployment.restarts
-        async with asyncio.timeout(180.0):
-            while self.deployment.restarts == before:  # noqa: ASYNC110 - a process that ends tells only its parent
-                await asyncio.sleep(0.05)
+        await until(lambda: self.deployment.restarts > before, "a reader has stopped")
 
     @property
     def all(self) -> tuple[Callable[[], Awaitable[None]], ...]:

@@ -12,13 +12,13 @@ from aiokafka.errors import KafkaError
 from infra.local import start_kafka
 from infra.local.ports import free_port
 from keyledger.contracts.failpoints import Name
-from keyledger.eventlog.kafka import KafkaLog
 from keyledger.eventlog.port import Record
 from tests.faults.campaign import Campaign, Outcome, Stage
 from tests.faults.proxy import Proxy
 from tests.integration.anomalies.fleet import STANDSTILL_SECONDS, AlertsRead, DetectorEnded, Fleet, clean_pass, feed
 from tests.integration.anomalies.traffic import PARTITIONS, records_of
 from tests.unit.detection.attempts import fold
+from tests.unit.relay.kit import records_of as everything_of
 
 PLACES: Final[tuple[Name, ...]] = ("detector.before_alerts", "detector.after_alerts", "detector.after_table")
 RECORDS_A_ROUND: Final = 40
@@ -48,7 +48,7 @@ class Pursuit:
         await self.caught_up()
         expected, table = set[str](), dict[str, bytes]()
         for partition in range(PARTITIONS):
-            alerts, entries = fold(await _all_of(self.fleet.log, self.fleet.attempts.name, partition))
+            alerts, entries = fold(await everything_of(self.fleet.log, self.fleet.attempts.name, partition))
             expected |= {alert.id for alert in alerts}
             table |= entries
         outcome = Outcome(faults=faults, ok=len(expected))
@@ -68,7 +68,7 @@ class Pursuit:
         for _ in range(60):
             written = {}
             for partition in range(PARTITIONS):
-                for record in await _all_of(self.fleet.log, self.fleet.changelog, partition):
+                for record in await everything_of(self.fleet.log, self.fleet.changelog, partition):
                     written[(record.key or b"").decode()] = record.value or b""
             if written == wanted:
                 break
@@ -77,19 +77,6 @@ class Pursuit:
 
     def _up_to(self, count: int, *, since: int = 0) -> dict[int, list[Record]]:
         return {partition: records[since:count] for partition, records in self._records.items()}
-
-
-async def _all_of(log: KafkaLog, topic: str, partition: int) -> list[Record]:
-    first, end = await log.bounds(topic, partition)
-    reader, records = await log.reader(topic, partition, first), list[Record]()
-    try:
-        while not records or records[-1].offset < end - 1:
-            if first == end:
-                break
-            records += await reader.poll(max_records=5000, timeout_seconds=1)
-    finally:
-        await reader.close()
-    return records
 
 
 @asynccontextmanager

@@ -12,11 +12,11 @@ from tests.faults.judging import judge_all, judge_ledger
 from tests.faults.postgres import own_postgres
 from tests.faults.processes import SERVE, Served, world_in
 from tests.faults.small_disk import SmallDisk, files_may_not_grow, small_disk
+from tests.faults.waiting import until
 
 WRITERS: Final = 4
 MOST_REFUSED: Final = 4
 """How many writes meet the full disk, at most, before there is room again. One waits for seconds for its outcome."""
-PHASE_SECONDS: Final = 180.0
 
 
 async def _everything_in_one_process(stage: Stage) -> Outcome:
@@ -87,13 +87,11 @@ async def _until(clients: ClientLedger, service: Served, *, ok: int = 0, refused
         return clients.count("failed") + clients.count("unknown")
 
     enough_ok, enough_refused = clients.count("ok") + ok, refusals() + refused
-    try:
-        async with asyncio.timeout(PHASE_SECONDS):
-            while clients.count("ok") < enough_ok or refusals() < enough_refused:
-                assert service.runs, service.last_words()
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"not {ok} more answered and {refused} refused within {PHASE_SECONDS:.0f} s") from None
+    await until(
+        lambda: clients.count("ok") >= enough_ok and refusals() >= enough_refused,
+        f"{ok} more writes are answered and {refused} refused",
+        service,
+    )
 
 
 def _size(file: Path) -> int:

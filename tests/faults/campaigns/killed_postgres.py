@@ -9,9 +9,9 @@ from tests.faults.clients import ClientLedger, live
 from tests.faults.judging import judge_ledger
 from tests.faults.postgres import OwnPostgres, own_postgres
 from tests.faults.processes import Served, world_in
+from tests.faults.waiting import until
 
 WRITERS: Final = 4
-DEADLINE_SECONDS: Final = 180.0
 
 
 async def _killed_again_and_again(stage: Stage) -> Outcome:
@@ -42,13 +42,7 @@ async def _break(stage: Stage, postgres: OwnPostgres, clients: ClientLedger, ser
 
 async def _until_answered(clients: ClientLedger, number: int, service: Served) -> None:
     enough = clients.count("ok") + number
-    try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while clients.count("ok") < enough:
-                assert service.runs, service.last_words()
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"not {number} more answered within {DEADLINE_SECONDS:.0f} s") from None
+    await until(lambda: clients.count("ok") >= enough, f"{number} more writes are answered", service)
 
 
 CAMPAIGNS: Final = (

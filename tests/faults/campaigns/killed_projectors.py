@@ -8,7 +8,7 @@ from typing import Final
 
 from keyledger.contracts.failpoints import Name
 from tests.faults.campaign import Campaign, Outcome, Stage
-from tests.faults.clients import ClientLedger, live
+from tests.faults.clients import ClientLedger, live, live_for, live_until_it_stands
 from tests.faults.judging import judge_all
 from tests.faults.processes import Served, world_in
 
@@ -67,10 +67,10 @@ async def _zombie(stage: Stage) -> Outcome:
             place = f"{stage.random.choice(PLACES)}:stop@{stage.random.randint(1, LATEST_BATCH)}"
             stage.say(place)
             await zombie.start(place)
-            await _written_until_it_stands(clients, stage, zombie)
+            await live_until_it_stands(clients, stage.random, zombie)
             heir = world.service("directory")
             await heir.start()
-            await _answer(clients, stage, 20)
+            await live_for(clients, stage.random, 20)
             zombie.thaw()
             violations += await _one_is_left(clients, stage, [zombie, heir])
             heir = heir if heir.runs else zombie
@@ -78,16 +78,6 @@ async def _zombie(stage: Stage) -> Outcome:
         outcome = await judge_all(world, clients, faults=stage.rounds, directory=heir, alerts=False)
         outcome.violations += violations
         return outcome
-
-
-async def _written_until_it_stands(clients: ClientLedger, stage: Stage, zombie: Served) -> None:
-    await live(clients, stage.random, lambda: zombie.stands_still or not zombie.runs)
-    assert zombie.runs, zombie.last_words()
-
-
-async def _answer(clients: ClientLedger, stage: Stage, number: int) -> None:
-    enough = clients.count("ok") + number
-    await live(clients, stage.random, lambda: clients.count("ok") >= enough)
 
 
 async def _one_is_left(clients: ClientLedger, stage: Stage, both: list[Served]) -> list[str]:

@@ -1,8 +1,6 @@
 """The relay killed at its named places, and stopped for so long that another one took over."""
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 from keyledger.contracts.failpoints import Name
@@ -12,10 +10,11 @@ from keyledger_relay.feeds import FEEDS
 from keyledger_relay.mark import NAME
 from tests.faults.brokers import broker_behind_a_proxy
 from tests.faults.campaign import Campaign, Outcome, Stage
-from tests.faults.clients import ClientLedger, live
-from tests.faults.judging import judge_ledger, until
+from tests.faults.clients import ClientLedger, live, live_for, live_until_it_stands
+from tests.faults.judging import judge_ledger
 from tests.faults.oracle.topics import topic_violations
 from tests.faults.processes import Served, World, world_in
+from tests.faults.waiting import until
 
 PLACES: Final[tuple[Name, ...]] = ("relay.before_send", "relay.after_send", "relay.after_checkpoint")
 WRITERS: Final = 2
@@ -58,10 +57,9 @@ async def _replaced(stage: Stage) -> Outcome:
                 place = f"{stage.random.choice(PLACES[:2])}:stop@{stage.random.randint(1, 40)}"
                 stage.say(place)
                 await zombie.start(place)
-                await live(clients, stage.random, _stands_still(zombie), writers=WRITERS)
+                await live_until_it_stands(clients, stage.random, zombie, writers=WRITERS)
                 await other.start()
-                enough = clients.count("ok") + AHEAD
-                await live(clients, stage.random, lambda: clients.count("ok") >= enough, writers=WRITERS)  # noqa: B023 - used up in this turn
+                await live_for(clients, stage.random, AHEAD, writers=WRITERS)
                 await _reached(ledger, other)
                 zombie.thaw()
                 # Both write now; the one that finds the checkpoint moved by the other stops.
@@ -70,15 +68,6 @@ async def _replaced(stage: Stage) -> Outcome:
                 await other.kill()
         await other.start()
         return await _judged(world, clients, other, faults=stage.rounds)
-
-
-def _stands_still(service: Served) -> Callable[[], bool]:
-    def stands_still() -> bool:
-        assert service.runs, service.last_words()
-        stat = Path(f"/proc/{service.process.pid}/stat").read_text(encoding="ascii")
-        return stat.rpartition(")")[2].split()[0] == "T"
-
-    return stands_still
 
 
 async def _writing_world(
@@ -111,8 +100,7 @@ async def _checkpoint_first(stage: Stage) -> Outcome:
     """The naive relay: it goes on from its checkpoint, and is killed between moving it and sending."""
     async with AsyncExitStack() as stack:
         world, clients = await _writing_world(stage, stack)
-        enough = 30
-        await live(clients, stage.random, lambda: clients.count("ok") >= enough, writers=WRITERS)
+        await live_for(clients, stage.random, 30, writers=WRITERS)
         async with world.ledger() as ledger, world.log() as log:
             for killed in (False, True, False):
                 await _naive_step(ledger, log, limit=10, killed=killed)

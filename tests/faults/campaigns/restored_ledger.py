@@ -12,10 +12,11 @@ import httpx2
 from keyledger.eventstore.port import Ledger
 from keyledger.web.positions import PositionTokens, position_tokens
 from tests.faults.campaign import Campaign, Outcome, Stage
-from tests.faults.clients import ClientLedger, HeldKey, live
+from tests.faults.clients import ClientLedger, HeldKey, live_for
 from tests.faults.judging import judge_all, until_caught_up
 from tests.faults.processes import SERVE, Served, World, world_in
 
+WRITERS: Final = 4
 WATCHED_SECONDS: Final = 12.0
 """How long a process that neither ends nor becomes ready is looked at."""
 ENDED_SECONDS: Final = 180.0
@@ -51,10 +52,10 @@ async def _restored(stage: Stage) -> Outcome:
 async def _written_and_restored(stage: Stage, world: World, serve: Served, clients: ClientLedger) -> list[HeldKey]:
     """Write, take a backup, write on, and put the backup in the ledger's place; return the keys made in between."""
     ledger, backup = world.data_dir / "ledger.db", world.folder / "backup.db"
-    await _answered(stage, clients, stage.random.randint(5, 40))
+    await live_for(clients, stage.random, stage.random.randint(5, 40), writers=WRITERS)
     kept = {key.id for key in clients.keys}
     await asyncio.to_thread(_copy, ledger, backup)
-    await _answered(stage, clients, stage.random.randint(10, 40))
+    await live_for(clients, stage.random, stage.random.randint(10, 40), writers=WRITERS)
     async with world.ledger() as opened:
         tokens = position_tokens(opened.store_id, world.peppers)
         await until_caught_up(clients, tokens.write((await opened.head()).position), serve, serve)
@@ -78,11 +79,6 @@ async def _history_goes_on(stage: Stage, commands: Served, clients: ClientLedger
     for _ in range(stage.random.randint(1, 60)):
         await clients.send("POST", "/v1/api-keys", {"name": "since the backup"}, origin=commands.origin)
     await commands.kill()
-
-
-async def _answered(stage: Stage, clients: ClientLedger, number: int) -> None:
-    enough = clients.count("ok") + number
-    await live(clients, stage.random, lambda: clients.count("ok") >= enough, writers=4)
 
 
 async def _refused(serve: Served, clients: ClientLedger, lost: list[HeldKey], when: str) -> list[str]:

@@ -1,15 +1,13 @@
 """Live read models against ones that are rebuilt from the log alone, byte for byte."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from keyledger.eventlog.port import EventLog
-from keyledger.projections.port import Checkpoint, Projection, ReadModel
+from keyledger.projections.port import Projection, ReadModel
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.runtime.clock import SystemClock
 from keyledger.runtime.settings import Settings
@@ -18,7 +16,7 @@ from keyledger.verification.projector import VerificationProjection
 from keyledger_directory.projector import KeyDirectory
 from tests.integration.directory.projector_process import rows_of, store_at
 
-FOLLOWED_SECONDS = 120.0
+FOLDED_SECONDS = 120.0
 
 
 async def directory_violations(settings: Settings, log: EventLog, *, head: int, folder: Path) -> list[str]:
@@ -62,7 +60,7 @@ async def _rebuilt_directory(log: EventLog, head: int, folder: Path) -> list[tup
     store = store_at(url)
     try:
         await store.prepare()
-        await follow_to(head, KeyDirectory(), store, log)
+        await _fold(head, KeyDirectory(), store, log)
     finally:
         await store.close()
     return await rows_of(url)
@@ -72,31 +70,17 @@ async def _rebuilt_index(log: EventLog, head: int, folder: Path, size_mb: int) -
     projection = VerificationProjection()
     index = open_index(folder / "rebuilt-index", generation=projection.generation, size_mb=size_mb)
     try:
-        await follow_to(head, projection, index, log)
+        await _fold(head, projection, index, log)
         return _lines(index)
     finally:
         index.close()
 
 
-async def follow_to(head: int, projection: Projection[Any], model: ReadModel[Any], log: EventLog) -> Checkpoint:
+async def _fold(head: int, projection: Projection[Any], model: ReadModel[Any], log: EventLog) -> None:
     """Fold the log up to ``head`` into a read model of this process; raises what stops the runner before."""
     runner = ProjectionRunner(projection, model, log, clock=SystemClock())
-    async with running(runner) as failed:
-        reached = asyncio.create_task(runner.wait_for(head, timeout_seconds=FOLLOWED_SECONDS))
-        await asyncio.wait({reached, failed}, return_when=asyncio.FIRST_COMPLETED)
-        if failed.done():
-            reached.cancel()
-            failed.result()
-        assert reached.result(), f"the fold is at {runner.position} of {head} after {FOLLOWED_SECONDS:.0f} s"
-    return runner.checkpoint
-
-
-@asynccontextmanager
-async def running(runner: ProjectionRunner[Any]) -> AsyncIterator[asyncio.Task[Any]]:
-    """Run it inside; its task is given, so that nobody waits in vain for one that has failed."""
-    task = asyncio.create_task(runner.run())
     try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+        async with asyncio.timeout(FOLDED_SECONDS):
+            await runner.reach(head)
+    except TimeoutError:
+        raise AssertionError(f"the fold is at {runner.position} of {head} after {FOLDED_SECONDS:.0f} s") from None

@@ -1,0 +1,27 @@
+"""Waiting for what other processes do, but not for one that has ended."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from tests.faults.processes import Served
+
+DEADLINE_SECONDS: Final = 180.0
+LOOK_SECONDS: Final = 0.02
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]], what: str, *services: Served) -> None:
+    """Return once it holds; AssertionError with ``what`` when time is over or one of the services has ended."""
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not await _asked(holds):
+                for service in services:
+                    assert service.runs, f"{service.name} ended, waiting until {what}: {service.last_words()}"
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {what}") from None
+
+
+async def _asked(holds: Callable[[], bool | Awaitable[bool]]) -> bool:
+    answer = holds()
+    return answer if isinstance(answer, bool) else await answer
