@@ -18,6 +18,7 @@ from keyledger.contracts.cloudevents import MalformedRecord, read_private
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import LEDGER
 from keyledger.eventlog.port import EventLog, LogUnavailable, OffsetOutOfRange, Reader, Record
+from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.announcing import announce
 from keyledger.projections.folding import Step, fold, step_of
 from keyledger.projections.order import Chain, ForeignHistory, GapInLedger
@@ -204,7 +205,13 @@ class ProjectionRunner(Generic[Row]):
             return
         successor = await self._read_model.successor()
         if successor is not None:
-            self._succession = tasks.create_task(self._succeed(successor), name=f"{self._projection.name}-successor")
+            self._succession = tasks.create_task(self._try(successor), name=f"{self._projection.name}-successor")
+
+    async def _try(self, successor: ReadModel[Row]) -> None:
+        try:
+            await self._succeed(successor)
+        except CheckpointMoved as error:  # an operator deleted it, or builds it anew: that ends nobody who serves
+            _log.warning("projection %s goes on without what was built beside it: %s", self._projection.name, error)
 
     async def _succeed(self, successor: ReadModel[Row]) -> None:
         """Let another generation take this one's place, once it is as far: nobody sees an older state than before."""

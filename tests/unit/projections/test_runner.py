@@ -296,6 +296,27 @@ async def test_what_comes_while_another_generation_catches_up_is_in_it_before_it
     assert key_id(7) in model.rows
 
 
+class Discarded(Looked):
+    """A generation that an operator deletes while it catches up."""
+
+    async def checkpoint(self) -> Checkpoint:
+        self.looks += 1
+        raise CheckpointMoved("there is no such generation any more")
+
+
+async def test_a_generation_that_is_deleted_while_it_catches_up_ends_nobody() -> None:
+    ledger, model, built = written(*(created(n) for n in range(6))), Looked(), Discarded()
+    log = await log_of(records(ledger.entries))
+    async with running(runner_of(log, model)) as task:
+        await until(lambda: model.committed.position == 6, task)
+        model.built = built
+        await until(lambda: built.looks > 0, task)
+        model.built = None
+        ledger.add(created(7))
+        await log.append(LEDGER.name, 0, records(ledger.entries[6:]))
+        await until(lambda: model.committed.position == 7, task)
+
+
 async def test_a_generation_that_is_further_on_waits_until_the_serving_one_is_there_too() -> None:
     ledger, model, built = written(*(created(n) for n in range(6))), Looked(), Looked()
     log, all_of_it = await log_of(records(ledger.entries[:3])), await log_of(records(ledger.entries))
