@@ -109,6 +109,7 @@ class EmbeddedLog:
 
     async def trim(self, topic: str, partition: int, before: int) -> None:
         await self._run(self._writer, lambda: self._writing.trim(topic, partition, before))
+        self._recent.forget()
 
     async def prune(self) -> int:
         """Delete what is older than its topic keeps; return how many records. One process should call it at a time.

@@ -59,6 +59,14 @@ async def test_what_was_pruned_is_gone_from_memory_too(log: EmbeddedLog) -> None
         await log.read("t", 0, 0, 100)
 
 
+async def test_what_was_trimmed_is_gone_from_memory_too(log: EmbeddedLog) -> None:
+    await (await log.producer()).send("t", 0, numbered(0, 3))
+    await log.trim("t", 0, 2)
+    with pytest.raises(OffsetOutOfRange):
+        await log.read("t", 0, 1, 100)
+    assert _values(await log.read("t", 0, 2, 100)) == [b"2"]
+
+
 def test_a_batch_that_is_too_long_to_keep_is_read_from_the_file() -> None:
     recent = Recent()
     recent.add(PLACE, 0, 1, numbered(0, KEPT_RECORDS + 1))
