@@ -36,14 +36,14 @@ cluster: $(INSTALLED) servers ## Start Kafka, Postgres, nginx and a process per 
 cluster-down: $(INSTALLED) ## Stop what `make cluster` started
 	$(BIN)/python -m infra.local down
 
-bench: $(INSTALLED) ## Measure, against a ceiling in the same run
+bench: $(INSTALLED) ## Measure speed, each figure against a ceiling of the same run
 	@infra/install-debian.sh bench
 	$(BIN)/python -m tests.benchmarks
 
-faults: $(INSTALLED) servers ## Break everything under load, again and again, and look what holds (within an hour)
+faults: $(INSTALLED) servers ## Break processes, Kafka, Postgres, disks and the network under load, and look for what was lost (within an hour)
 	$(BIN)/python -m tests.faults
 
-simulate: $(INSTALLED) ## Run 100,000 seeded schedules of everything in virtual time, and find the planted bugs
+simulate: $(INSTALLED) ## Find planted bugs, then run 100,000 seeded schedules of the services in virtual time
 	$(BIN)/python -m tests.simulation --plants
 	$(BIN)/python -m tests.simulation --schedules 100000
 

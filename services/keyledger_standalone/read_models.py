@@ -22,11 +22,11 @@ NOT_TAKEN: Final = 3
 LOOK_SECONDS: Final = 0.2
 
 projections = typer.Typer(help="The read models: how far they are, and building one anew while it serves.")
-parked = typer.Typer(help="What could not be folded, and waits.")
+parked = typer.Typer(help="Events that could not be folded, and wait.")
 
 Name = Annotated[str, typer.Argument(help="As `keyledger projections list` shows it; `verification` means all nodes'.")]
 Switch = Annotated[bool, typer.Option("--switch", help="Switch also where what was built differs from what serves.")]
-Wait = Annotated[float, typer.Option("--wait", help="How many seconds to wait for who serves.")]
+Wait = Annotated[float, typer.Option("--wait", help="How many seconds to wait for the process that serves it.")]
 Streams = Annotated[list[str] | None, typer.Argument(help="As `keyledger parked list` shows them; none: all.")]
 
 
@@ -59,7 +59,7 @@ def list_parked() -> None:
 
 @parked.command(name="retry")
 def retry_parked(streams: Streams = None, *, wait: Wait = 30.0) -> None:
-    """Have parked streams folded again by who serves.
+    """Ask the processes that serve to fold parked streams again.
 
     Exit code 1: some are still parked; 3: nobody serves now; it is tried at the next start anyway.
     """

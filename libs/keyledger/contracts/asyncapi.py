@@ -75,7 +75,9 @@ _OF_A_FACT: Final = {
     "ce_subject": _Header("What it happened to: the id of a key, owner or organization, or a role of one."),
     "ce_position": _Header("Its place in the ledger, decimal.", more={"pattern": "^[1-9][0-9]*$"}),
     "ce_organizationid": _Header("Whose it is."),
-    "ce_streamversion": _Header("The how-manieth fact about this subject, decimal.", more={"pattern": "^[1-9][0-9]*$"}),
+    "ce_streamversion": _Header(
+        "Which fact about this subject it is, counted from 1, decimal.", more={"pattern": "^[1-9][0-9]*$"}
+    ),
     "ce_actoruser": _Header("The user who did it, if one did.", required=False),
     "ce_actorkey": _Header("The API key it was done with, if it was.", required=False),
     "ce_requestid": _Header("The request that caused it."),

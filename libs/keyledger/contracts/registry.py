@@ -153,12 +153,8 @@ def _upcast(entry: Entry, upcasters: tuple[Upcaster, ...]) -> dict[str, Any]:
     for upcaster in upcasters[entry.header.schema_version - 1 :]:
         try:
             data = upcaster(data)
-        except (
-            ArithmeticError,
-            LookupError,
-            TypeError,
-            ValueError,
-        ) as error:  # the data is not even of its own old form
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # The data is not even of its own old form.
             raise UndecodableEvent(entry, f"cannot be brought to the current form: {type(error).__name__}") from error
     return data
 

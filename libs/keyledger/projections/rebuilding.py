@@ -1,7 +1,7 @@
 """Builds a read model anew beside the one that serves, compares the two, and lets the new one take over.
 
-It may run in any process: who serves goes on meanwhile, and lets the new one take its place in one write once that was
-offered. Killed, it goes on where it was the next time.
+It may run in any process. The one that serves goes on meanwhile, and once the new one is offered it switches in one
+write. A rebuild that was killed goes on where it was the next time.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class Rebuildable(Protocol):
         ...
 
     async def offer(self, generation: Generation) -> None:
-        """Let a generation that was built take over, as soon as who serves looks."""
+        """Let a generation that was built take over, as soon as the process that serves looks."""
         ...
 
     async def discard(self) -> list[Generation]:
@@ -119,7 +119,7 @@ class Rebuildable(Protocol):
         ...
 
     async def request_retry(self, streams: Collection[str]) -> None:
-        """Ask who serves to fold these streams again."""
+        """Ask the process that serves to fold these streams again."""
         ...
 
     async def close(self) -> None: ...
@@ -132,7 +132,8 @@ class NotNow(Exception):
 async def rebuild(store: Rebuildable, *, agreed: bool, say: Say, clock: Clock, wait_seconds: float) -> Outcome:
     """Build, compare, and switch; ``agreed``: switch also where the two differ.
 
-    ``wait_seconds``: how long to wait for who serves; ``offered`` then means that it happens at the next start of it.
+    ``wait_seconds``: how long to wait for the process that serves. ``offered`` means that it did not switch by then; it
+    does so at its next start.
 
     Raises:
         NotNow, and what a fold of the log raises.

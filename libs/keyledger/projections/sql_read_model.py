@@ -248,7 +248,7 @@ class SqlReadModel(Generic[Row, RowsOf]):
             return await self._make(connection, Generation(self.number, build), "building")
 
     async def offer(self, built: SqlGeneration[Row, RowsOf]) -> None:
-        """Let it take the serving one's place, as soon as whoever serves that looks."""
+        """Let it take the serving one's place, as soon as the process that serves looks."""
         async with writing(self.engine) as connection:
             await built.checkpoint_row.set_state(connection, "offered")
 
