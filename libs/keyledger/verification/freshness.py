@@ -25,6 +25,7 @@ class Freshness:
     """What a node knows of its own age. Everything is called from the thread of one event loop.
 
     ``admitted`` is false until the node's registration was acknowledged: a node that no receipt counts may not answer.
+    ``whole_from``: an index that is opened at a lower position is one that is still being filled.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Freshness:
         on_stale: StalePolicy,
         clock: Clock,
         max_waiters: int = MAX_WAITERS,
+        whole_from: int = 1,
     ) -> None:
         self.store = store
         self.position = position
@@ -47,6 +49,7 @@ class Freshness:
         self._clock = clock
         self._applied_at = clock.now()
         self._unconfirmed = position
+        self._whole = position >= whole_from
         self._max_staleness = round(max_staleness_seconds * 1_000_000)
         self._skew = round(clock_skew_seconds * 1_000_000)
         self._pending: deque[Head] = deque(maxlen=_MAX_PENDING)
@@ -61,8 +64,11 @@ class Freshness:
         return now - self.fresh_as_of > self._max_staleness or self._lies_ahead(self.fresh_as_of, now)
 
     def may_answer(self, now: int) -> bool:
-        """Say whether the node may answer at ``now`` (us): it is admitted, and fresh or told not to care."""
-        return self.admitted and (self.on_stale == "allow" or not self.is_stale(now))
+        """Say whether the node may answer at ``now`` (us): it is admitted, and fresh or told not to care.
+
+        Who does not care takes an old state, not one that never was: while an index is filled, no key is revoked yet.
+        """
+        return self.admitted and ((self.on_stale == "allow" and self._whole) or not self.is_stale(now))
 
     def heard(self, head: Head, *, now: int) -> None:
         """Take a head into account: at once where its position is applied, else when it will be."""
@@ -133,6 +139,7 @@ class Freshness:
         return at > now + self._skew
 
     def _prove(self, head: Head) -> None:
+        self._whole = True
         if not self.store:
             self.store = head.store
         if self.fresh_as_of is None or head.at > self.fresh_as_of:

@@ -75,6 +75,11 @@ class LmdbIndex:
         self._successor: LmdbIndex | None = None
         self._replaced: LmdbIndex | None = None
 
+    @property
+    def whole_from(self) -> int:
+        """The least position at which it shows no older state than what was served before it was opened."""
+        return max(1, 0 if self._beside is None else self._beside.position)
+
     async def checkpoint(self) -> Checkpoint:
         return self.applied()
 

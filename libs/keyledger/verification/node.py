@@ -80,6 +80,7 @@ class VerifierNode:
             clock_skew_seconds=settings.clock_skew_seconds,
             on_stale=settings.on_stale,
             clock=clock,
+            whole_from=index.whole_from,
         )
         self.verifier = Verifier(
             index,

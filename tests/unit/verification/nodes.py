@@ -37,12 +37,20 @@ class Answered(msgspec.Struct):
 class Place:
     """A log with a ledger's topics, a node on it, and its application."""
 
-    def __init__(self, folder: Path, *, log: MemoryLog | None = None, proxies: Iterable[Any] = (), **more: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        log: MemoryLog | None = None,
+        proxies: Iterable[Any] = (),
+        generation: int = 1,
+        **more: Any,
+    ) -> None:
         self.clock = SystemClock()
         self.log = log or MemoryLog()
         self.facts = Facts()
         self._published = 0
-        self.index = open_index(folder, generation=1, size_mb=INDEX_SIZE_MB)
+        self.index = open_index(folder, generation=generation, size_mb=INDEX_SIZE_MB)
         self.node = VerifierNode(
             self.index,
             PEPPERS,

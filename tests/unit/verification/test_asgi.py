@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from keyledger.contracts.freshness import Head
 from keyledger.domain.events import KeyRevoked
 from keyledger.domain.identifiers import resource_id
 from keyledger.verification.token import mint
 from tests.unit.verification.nodes import Answered, Place, running, until
-from tests.unit.verification.world import T0
+from tests.unit.verification.world import STORE, T0
 
 WRONG_SECRET = b"another secret, 20 b"
 
@@ -267,7 +268,8 @@ async def test_the_source_is_found_through_a_trusted_proxy_only(shop: Shop) -> N
 async def test_a_failure_inside_is_a_500_that_shows_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken = Shop(tmp_path)
     broken.node.freshness.admitted = True
-    broken.node.freshness.on_stale = "allow"
+    now = broken.clock.now()
+    broken.node.freshness.heard(Head(store=STORE, position=0, at=now), now=now)
     broken.index.close()
     answered = await broken.ask(broken.token)
     assert (answered.status, answered.json["code"]) == (500, "internal")

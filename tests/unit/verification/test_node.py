@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keyledger.contracts.topics import HEADS, TOPICS, VERIFIERS
+from keyledger.contracts.topics import HEADS, LEDGER, TOPICS, VERIFIERS
 from keyledger.domain.events import KeyRevoked
 from keyledger.eventlog.port import LogUnavailable, NewRecord
 from keyledger.projections.order import ForeignHistory
@@ -131,6 +131,32 @@ async def test_a_restarted_node_goes_on_where_it_was_and_answers_only_once_prove
         await second.beat()
         await until(lambda: not second.node.freshness.is_stale(second.clock.now()))
         assert (await second.ask(token)).status == 200
+
+
+@pytest.mark.parametrize("before", ["an older generation's index", "no index"])
+async def test_a_node_told_not_to_care_accepts_no_revoked_key_while_its_index_is_filled(
+    tmp_path: Path, before: str
+) -> None:
+    """An index that is filled from the first event on is no old state: it is one in which nothing was revoked yet."""
+    first = Place(tmp_path / "first")
+    key_id, token = populated(first)
+    first.facts.append(key_id, KeyRevoked(organization_id=first.facts.entries[0].header.stream, key_id=key_id))
+    async with running(first):
+        await first.publish()
+        await first.beat()
+        await until(lambda: first.node.ready)
+        assert (await first.ask(token)).json["code"] == "revoked"
+    folder = tmp_path / ("first" if before != "no index" else "second")
+    second = Place(folder, generation=2, on_stale="allow")
+    records = first.facts.records(0)
+    async with running(second):
+        await second.log.append(LEDGER.name, 0, records[:-1])
+        await second.beat(position=len(records))
+        await until(lambda: second.node.freshness.admitted and second.index.applied().position == len(records) - 1)
+        assert (await second.ask(token)).json["code"] != "valid"
+        await second.log.append(LEDGER.name, 0, records[-1:])
+        await until(lambda: second.index.applied().position == len(records))
+        assert (await second.ask(token)).json["code"] == "revoked"
 
 
 async def test_a_node_that_has_ended_answers_for_nothing_any_more(tmp_path: Path) -> None:
