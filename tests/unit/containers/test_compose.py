@@ -104,6 +104,16 @@ def test_only_the_origin_is_reached_from_outside_and_only_from_this_machine() ->
     }  # fmt: skip
 
 
+def test_the_address_of_the_proxy_that_is_trusted_is_given_to_nobody_else() -> None:
+    """Docker keeps no address back for a container that starts later: what others get comes from a range of its own."""
+    gateway = ip_address(CONTAINERS["gateway"]["networks"]["edge"]["ipv4_address"])
+    (edge,) = DOCUMENT["networks"]["edge"]["ipam"]["config"]
+    assert gateway in ip_network(edge["subnet"])
+    assert gateway not in ip_network(edge["ip_range"])
+    trusted = {CONTAINERS[name]["environment"].get("KEYLEDGER_TRUSTED_PROXIES") for name in SERVICES}
+    assert trusted == {f"{gateway}/32"}
+
+
 def _needed(name: str) -> dict[str, str]:
     return {other: how["condition"] for other, how in CONTAINERS[name].get("depends_on", {}).items()}
 
