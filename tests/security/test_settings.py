@@ -12,7 +12,8 @@ from tests.security.scanning import Secret, find
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
-NOBODY = f"127.0.0.1:{free_port()}"
+NOBODY = "127.0.0.1:1"
+"""Nothing listens there."""
 SASL = {
     "KEYLEDGER_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
     "KEYLEDGER_KAFKA_USERNAME": "keyledger",
