@@ -7,18 +7,17 @@ look-up as one would write it by hand in a process of its own on the first core;
 """
 
 import contextlib
+import itertools
 import os
-import select
-import socket
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infra.local import start_nginx, start_postgres
 from infra.local.gateway import render_constant
+from tests.benchmarks.load import ask
 from tests.benchmarks.processor import cpu_seconds
 from tests.benchmarks.report import Row, quantile
 
@@ -71,10 +70,11 @@ def _compare(server: int, ports: dict[str, int], tokens: list[str]) -> list[Row]
     for _ in range(ROUNDS):
         for name, port in ports.items():
             start = cpu_seconds(server)
-            rate, took = _load(port, requests[name])
-            costs[name].append((cpu_seconds(server) - start) / len(took))
-            rates[name].append(rate)
-            latencies[name] += took
+            asked = itertools.cycle(requests[name])
+            load = ask([port], asked, connections=CONNECTIONS, seconds=ROUND_SECONDS, status=200)
+            costs[name].append((cpu_seconds(server) - start) / len(load.latencies))
+            rates[name].append(load.rate)
+            latencies[name] += load.latencies
     to_constant = _ratios(rates["verify"], rates["constant"])
     by_cpu = statistics.median(_ratios(costs["constant"], costs["verify"]))
     p99s = {name: quantile(latencies[name], 0.99) * 1e3 for name in ports}
@@ -103,49 +103,3 @@ def _ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
 
 def _request(path: str, token: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-
-
-def _load(port: int, requests: Sequence[bytes]) -> tuple[float, list[float]]:
-    """Ask over keep-alive connections, one request at a time on each; return answers a second and latencies."""
-    poll = select.epoll()
-    sockets: dict[int, socket.socket] = {}
-    begun: dict[int, float] = {}
-    received: dict[int, bytes] = {}
-    latencies: list[float] = []
-    number = 0
-
-    def ask(one: socket.socket) -> None:
-        nonlocal number
-        number += 1
-        begun[one.fileno()] = time.perf_counter()
-        one.send(requests[number % len(requests)])
-
-    for _ in range(CONNECTIONS):
-        one = socket.create_connection(("127.0.0.1", port))
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sockets[one.fileno()] = one
-        poll.register(one.fileno(), select.EPOLLIN)
-        ask(one)
-    began = time.perf_counter()
-    while time.perf_counter() - began < ROUND_SECONDS:
-        for ready, _ in poll.poll(1):
-            answer = received.pop(ready, b"") + sockets[ready].recv(65536)
-            if not _is_whole(answer):
-                received[ready] = answer
-                continue
-            latencies.append(time.perf_counter() - begun[ready])
-            ask(sockets[ready])
-    took = time.perf_counter() - began
-    for one in sockets.values():
-        one.close()
-    return len(latencies) / took, latencies
-
-
-def _is_whole(answer: bytes) -> bool:
-    """Say whether nothing is missing: the server sends head and body in two writes."""
-    head, found, body = answer.partition(b"\r\n\r\n")
-    if not found:
-        return False
-    if not answer.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(answer.decode())
-    return len(body) == int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
