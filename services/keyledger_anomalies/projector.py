@@ -12,6 +12,7 @@ from keyledger.contracts.cloudevents import TYPE_PREFIX, MalformedRecord, rfc333
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import ALERTS
 from keyledger.eventlog.port import EventLog, LogUnavailable, OffsetOutOfRange, Record
+from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.announcing import announce
 from keyledger.projections.port import Parked, ReadModel, ReadModelUnavailable
 from keyledger_anomalies.alerts import PARTITION
@@ -95,9 +96,14 @@ class AlertProjector:
         successor = await self._alerts.successor()
         if successor is None:
             return
-        await fill(self._log, successor, self._offset)
-        if (await successor.checkpoint()).next_offset == self._offset:
+        try:
+            await fill(self._log, successor, self._offset)
+            if (await successor.checkpoint()).next_offset != self._offset:
+                return
             await self._alerts.switch(successor)
+        except CheckpointMoved as error:  # an operator deleted it, or builds it anew: that ends nobody who serves
+            log.warning("alerts go on without what was built beside them", error=str(error))
+        else:
             self.parked = await self._alerts.parked()
 
     async def _start_anew(self) -> None:

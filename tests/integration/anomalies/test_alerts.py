@@ -20,13 +20,14 @@ from keyledger.eventlog.embedded import EmbeddedLog
 from keyledger.eventlog.port import NewRecord
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.sql import open_engine
+from keyledger.projections.sql_read_model import SqlGeneration
 from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.web.cursors import Cursors
 from keyledger.web.principal import Principal, insufficient
 from keyledger_anomalies.alerts import AlertPublisher, alert_record
 from keyledger_anomalies.api import create_api
 from keyledger_anomalies.projector import AlertProjector, fill
-from keyledger_anomalies.store import AlertStore
+from keyledger_anomalies.store import AlertsTable, AlertStore
 
 START = 1_700_000_000 * 1_000_000
 DEADLINE_SECONDS = 60
@@ -263,6 +264,37 @@ class AlertsApi:
             assert [line["alert"] for line in lines if line["event"] == "alert"] == [alert(n).id for n in range(6)]
             found = await store.newest(organization_id="org_a", operator=False, limit=10)
             assert [one.id for one in found] == [alert(n).id for n in (5, 4, 3, 2, 1, 0)]
+            await publish.close()
+
+    async def test_a_rebuild_that_is_deleted_while_it_takes_over_ends_nobody(
+        self, store: AlertStore, tmp_path: Path
+    ) -> None:
+        class Deleting(AlertStore):
+            """An operator deletes what was offered in the moment in which it is found."""
+
+            found = 0
+
+            async def successor(self) -> SqlGeneration[Alert, AlertsTable] | None:
+                offered = await super().successor()
+                if offered is not None:
+                    self.found += 1
+                    await self.discard(offered)
+                return offered
+
+        async with alerts_log(tmp_path) as log:
+            publish = AlertPublisher(log)
+            await publish([alert(1)])
+            await store.offer(await store.begin())
+            serving = Deleting(store.engine)
+            running = asyncio.create_task(AlertProjector(log, serving, clock=SystemClock()).run())
+            await until(lambda: serving.found > 0, running)
+            await publish([alert(2)])
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while len(await serving.newest(organization_id="org_a", operator=False, limit=10)) < 2:
+                    await asyncio.wait({running}, timeout=0.01)
+                    assert not running.done()
+            running.cancel()
+            await asyncio.wait({running})
             await publish.close()
 
     async def test_a_raised_generation_tells_nothing_that_was_told(self, store: AlertStore, tmp_path: Path) -> None:
