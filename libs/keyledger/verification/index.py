@@ -126,8 +126,13 @@ class LmdbIndex:
             return None
         offered = files.offered()
         if self._successor is None and offered is not None and offered.number == self.generation.number:
-            with suppress(IndexInUse):  # whoever built it has not let go of it yet
+            try:
                 self._successor = _open_generation(files.of(offered), offered, self._beside.size_mb, None)
+            except IndexInUse:
+                return None  # whoever built it has not let go of it yet
+            except (IndexUnusable, OSError) as error:  # most often it was built by another user
+                files.withdraw()
+                log.error("generation %s of the index was built, but cannot be opened: %s", offered, error)  # noqa: TRY400 - the reason is enough
         return self._successor
 
     async def _remove(self, generation: Generation) -> None:

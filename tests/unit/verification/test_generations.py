@@ -88,6 +88,20 @@ async def test_a_raised_number_is_built_beside_the_old_one_and_serves_once_it_is
     reader.close()
 
 
+@pytest.mark.parametrize("broken", ["writer.lock", "data/data.mdb"])
+async def test_a_generation_that_cannot_be_opened_is_not_taken_and_ends_nobody(tmp_path: Path, broken: str) -> None:
+    """As one that root has built for a node that is not root."""
+    serving = opened(tmp_path)
+    await commit(serving, {key(1): row("old")}, expected=Checkpoint(), new=at(1))
+    (tmp_path / "generation-1.1" / broken).mkdir(parents=True)
+    IndexFiles(tmp_path).offer(Generation(1, 1))
+    assert await serving.successor() is None
+    assert IndexFiles(tmp_path).offered() is None, "it is said once, and not each second"
+    assert await load(serving, key(1)) == {key(1): row("old")}
+    serving.close()
+    opened(tmp_path).close()
+
+
 async def test_an_older_program_that_still_runs_keeps_its_index_until_the_next_start(tmp_path: Path) -> None:
     old, new = opened(tmp_path), opened(tmp_path, 2)
     await commit(new, {key(1): row("new")}, expected=Checkpoint(), new=at(1))
