@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -210,7 +209,7 @@ def read_alert(record: Record) -> Alert:
     if event_type == TYPE_PREFIX + RECORD_TYPE:
         try:
             return decode_alert(record.value or b"")
-        except msgspec.DecodeError as error:
+        except ValueError as error:  # msgspec's own errors are, and Python's for text that is no UTF-8
             why = f"it cannot be decoded: {type(error).__name__}"
     raise UnreadableAlert(
         Parked(

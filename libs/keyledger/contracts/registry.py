@@ -143,9 +143,9 @@ def _read(entry: Entry, registered: EventType, form: type[Struct]) -> Any:
         if entry.header.schema_version < registered.schema_version:
             data = _encode(_upcast(entry, registered.upcasters))
         return _decoder(form).decode(data)
-    except msgspec.MsgspecError as error:
-        # msgspec repeats a value that is none of an enumeration's, and nothing else of what it reads.
-        raise UndecodableEvent(entry, _QUOTED_VALUE.sub("enum value", str(error))) from error
+    except ValueError as error:  # msgspec's own errors are, and Python's for text that is no UTF-8
+        # It repeats a value that is none of an enumeration's, and nothing else of what it reads. So no trace shows it.
+        raise UndecodableEvent(entry, _QUOTED_VALUE.sub("enum value", str(error))) from None
 
 
 def _upcast(entry: Entry, upcasters: tuple[Upcaster, ...]) -> dict[str, Any]:
@@ -153,9 +153,9 @@ def _upcast(entry: Entry, upcasters: tuple[Upcaster, ...]) -> dict[str, Any]:
     for upcaster in upcasters[entry.header.schema_version - 1 :]:
         try:
             data = upcaster(data)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # The data is not even of its own old form.
-            raise UndecodableEvent(entry, f"cannot be brought to the current form: {type(error).__name__}") from error
+            raise UndecodableEvent(entry, f"cannot be brought to the current form: {type(error).__name__}") from None
     return data
 
 

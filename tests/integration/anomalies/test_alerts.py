@@ -17,7 +17,7 @@ from keyledger.contracts.cloudevents import MalformedRecord
 from keyledger.contracts.topics import ALERTS
 from keyledger.domain.permissions import Authority, Role
 from keyledger.eventlog.embedded import EmbeddedLog
-from keyledger.eventlog.port import NewRecord
+from keyledger.eventlog.port import NewRecord, Record
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.sql import open_engine
 from keyledger.projections.sql_read_model import SqlGeneration
@@ -26,7 +26,7 @@ from keyledger.web.cursors import Cursors
 from keyledger.web.principal import Principal, insufficient
 from keyledger_anomalies.alerts import AlertPublisher, alert_record
 from keyledger_anomalies.api import create_api
-from keyledger_anomalies.projector import AlertProjector, fill
+from keyledger_anomalies.projector import AlertProjector, fill, understood
 from keyledger_anomalies.store import AlertsTable, AlertStore
 
 START = 1_700_000_000 * 1_000_000
@@ -313,6 +313,14 @@ class AlertsApi:
             found = await raised.newest(organization_id="org_a", operator=False, limit=10)
             assert len(found) == 4
             await publish.close()
+
+
+def test_an_alert_that_is_no_text_is_one_that_cannot_be_read() -> None:
+    sent = alert_record(alert(1))
+    value = sent.value.replace(b"5 failed", b"\xff failed")
+    _, (parked,) = understood([Record(ALERTS.name, 0, 7, 0, sent.key, value, sent.headers)])
+    assert (parked.stream, parked.offset) == (alert(1).id, 7)
+    assert "cannot be decoded" in parked.reason
 
 
 def unreadable(number: int) -> NewRecord:

@@ -4,6 +4,7 @@ The type is one of these tests: no form of Keyledger's has been broken yet.
 """
 
 from copy import deepcopy
+from traceback import format_exception
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec import Struct
 from keyledger.contracts.cloudevents import published_record
 from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry, Header, seal
 from keyledger.contracts.registry import EventType, Published, UndecodableEvent, decode, publish
-from keyledger.domain.events import Secret
+from keyledger.domain.events import KeyRevoked, Secret
 
 
 class Price(Struct, frozen=True):
@@ -86,6 +87,32 @@ def test_a_form_that_is_not_known_yet_is_refused_or_skipped_as_its_envelope_says
 def test_data_that_does_not_fit_its_own_old_form_is_named_with_its_position(data: object) -> None:
     with pytest.raises(UndecodableEvent, match="position 7"):
         decode(_row(1, data), TYPES)
+
+
+@pytest.mark.parametrize("version", FORMS)
+def test_data_that_is_no_text_is_named_with_its_position(version: int) -> None:
+    row = _row(version, FORMS[version])
+    with pytest.raises(UndecodableEvent, match="position 7"):
+        decode(seal(row.header, row.data.replace(b"s-12", b"\xff"), FIRST_PREV_HASH), TYPES)
+
+
+def _by_name(form_2: dict[str, Any]) -> dict[str, Any]:
+    return {**FORMS[3], "seat_id": form_2["seat"].lower(), "price": {"cents": int(form_2["cents"]), "currency": "EUR"}}
+
+
+@pytest.mark.parametrize(
+    ("event_type", "data"),
+    [
+        (EventType(KeyRevoked), {"organization_id": "o", "key_id": "k", "reason": "hush-hush"}),
+        (EventType(SeatPriced, upcasters=(_by_name,)), {"seat": "s-12", "cents": "hush-hush"}),
+        (EventType(SeatPriced, upcasters=(_by_name,)), {"seat": 12, "cents": 125}),
+    ],
+    ids=["an enumeration's value", "an older form's number", "an older form's name"],
+)
+def test_the_trace_of_an_event_that_cannot_be_read_repeats_nothing_of_it(event_type: EventType, data: object) -> None:
+    with pytest.raises(UndecodableEvent) as refused:
+        decode(_row(1, data), {"SeatPriced": event_type})
+    assert "hush-hush" not in "".join(format_exception(refused.value))
 
 
 def test_upcasters_change_nothing_that_they_were_given() -> None:

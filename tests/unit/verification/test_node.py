@@ -198,13 +198,17 @@ async def test_a_node_over_another_ledgers_index_refuses_to_follow(tmp_path: Pat
             await asyncio.wait_for(asyncio.shield(task), DEADLINE_SECONDS)
 
 
-async def test_what_is_no_head_is_ignored_with_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("nonsense", [b"nonsense", b'{"store":"\xff","position":1,"at":1}'])
+async def test_what_is_no_head_is_ignored_with_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, nonsense: bytes
+) -> None:
     place = Place(tmp_path)
-    async with running(place):
+    async with running(place) as task:
         await until(lambda: place.node.freshness.admitted)
-        await place.log.append(HEADS.name, 0, [NewRecord(None, b"nonsense")])
+        await place.log.append(HEADS.name, 0, [NewRecord(None, nonsense)])
         await place.beat(store="b" * 32, position=1)
         await place.beat()
-        await until(lambda: place.node.freshness.fresh_as_of is not None)
+        await until(lambda: place.node.freshness.fresh_as_of is not None or task.done())
+        assert not task.done()
     assert place.node.freshness.refused_heads >= 1
     assert "no head of the ledger" in caplog.text
