@@ -1,6 +1,6 @@
 """The ledger's port: append under conditions, load a stream, read everything in order."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -172,8 +172,3 @@ class Ledger(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-def last_version(rows: Sequence[Entry]) -> int:
-    """Return the version of a loaded stream, 0 for an unknown one."""
-    return rows[-1].header.version if rows else 0

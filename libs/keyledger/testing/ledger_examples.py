@@ -1,11 +1,13 @@
 """Appends for tests, and a clock that a test can set."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, Final
 
 import msgspec
 
+from keyledger.contracts.envelope import Entry
 from keyledger.contracts.registry import EncodedEvent
 from keyledger.eventstore.port import Append, IdempotencyClaim, Ledger
 from keyledger.runtime.clock import SystemClock
@@ -51,3 +53,8 @@ def a_claim(scope: bytes = b"scope", request: bytes = b"request") -> Idempotency
 async def together(ledger: Ledger, *appends: Append) -> list[Any]:
     """Hand the appends in at the same moment, so that they share a batch; return the outcomes, exceptions too."""
     return await asyncio.gather(*(ledger.append(append) for append in appends), return_exceptions=True)
+
+
+def last_version(rows: Sequence[Entry]) -> int:
+    """Return the version of a loaded stream, 0 for an unknown one."""
+    return rows[-1].header.version if rows else 0

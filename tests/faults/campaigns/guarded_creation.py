@@ -13,9 +13,9 @@ from keyledger.domain.events import KeyCreated, RoleDefined
 from keyledger.domain.identifiers import role_stream
 from keyledger.eventstore.migrating import migrate
 from keyledger.eventstore.opening import open_ledger
-from keyledger.eventstore.port import Append, Ledger, VersionConflict, last_version
+from keyledger.eventstore.port import Append, Ledger, VersionConflict
 from keyledger.runtime.clock import SystemClock, SystemRandomness
-from keyledger.testing.ledger_examples import an_append, an_event
+from keyledger.testing.ledger_examples import an_append, an_event, last_version
 from tests.faults.backends import Backend, database_on, on_both, world_on
 from tests.faults.campaign import Outcome, Stage
 from tests.faults.clients import ClientLedger

@@ -14,8 +14,9 @@ from keyledger.contracts.auth_event import AuthAttempt
 from keyledger.contracts.registry import encode
 from keyledger.domain.events import Event, KeyCreated, RoleDefined
 from keyledger.domain.organizations import FoundOrganization, seed
-from keyledger.eventstore.port import Append, Ledger, last_version
+from keyledger.eventstore.port import Append, Ledger
 from keyledger.runtime.clock import SystemRandomness
+from keyledger.testing.ledger_examples import last_version
 from keyledger.verification.peppers import Peppers
 from keyledger_commands.api import create_api
 from keyledger_commands.authentication import LedgerAuthentication

@@ -88,11 +88,22 @@ def relay_of(
 
 @contextlib.asynccontextmanager
 async def running(relay: RelayService) -> AsyncIterator[asyncio.Task[None]]:
-    """Run the relay inside; what made it stop by itself is raised at the end, unless somebody looked at it."""
-    task = asyncio.create_task(relay.run())
+    """Run the relay inside. Where it stops by itself the body ends at once, and what made it stop is raised."""
+    task, body = asyncio.create_task(relay.run()), asyncio.current_task()
+    assert body is not None
+
+    def end_the_body(_: object) -> None:
+        body.cancel()
+
+    task.add_done_callback(end_the_body)
     try:
         yield task
+    except asyncio.CancelledError:
+        if not task.done() or task.cancelled():
+            raise
+        body.uncancel()
     finally:
+        task.remove_done_callback(end_the_body)
         # Cancelled at whatever it is waiting for, as a killed process is.
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
