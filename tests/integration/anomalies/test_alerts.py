@@ -1,7 +1,7 @@
 """The alerts' read model and its API, on both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ from keyledger_anomalies.alerts import AlertPublisher, alert_record
 from keyledger_anomalies.api import create_api
 from keyledger_anomalies.projector import AlertProjector, fill, understood
 from keyledger_anomalies.store import AlertsTable, AlertStore
+from tests.unit.projections.following import until
 
 START = 1_700_000_000 * 1_000_000
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 def alert(number: int, *, organization_id: str | None = "org_a", rule: str = "failed-burst", at: int = 0) -> Alert:
@@ -327,15 +328,6 @@ def unreadable(number: int) -> NewRecord:
     """Return the record of an alert that only a later version can read."""
     record = alert_record(alert(number))
     return msgspec.structs.replace(record, value=record.value.replace(b'"medium"', b'"enormous"'))
-
-
-async def until(condition: Callable[[], bool], task: asyncio.Task[None]) -> None:
-    """Return once it holds; at once when the task has ended."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():
-            await asyncio.wait({task}, timeout=0.005)
-            if task.done():
-                task.result()
 
 
 class TestSqlite(AlertsApi):

@@ -19,6 +19,7 @@ from keyledger_anomalies.watchdog import DetectorStalled
 from tests.integration.anomalies.fleet import AlertsRead, Fleet, clean_pass, feed
 from tests.integration.anomalies.traffic import records_of
 from tests.unit.detection.attempts import attempt, record
+from tests.unit.projections.following import until
 
 pytestmark = pytest.mark.kafka
 
@@ -130,9 +131,7 @@ async def test_a_detector_with_nothing_to_read_is_not_taken_for_a_stalled_one(fl
 
     await fleet.send(1, [record([attempt(n, n) for n in range(5)], number=1, offset=0, partition=1)])
     first = asyncio.create_task(detector_here(fleet, publish, stall_seconds=60).run())
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not said:  # noqa: ASYNC110 - asked, as a probe does
-            await asyncio.sleep(0.02)
+    await until(lambda: bool(said), first)
     first.cancel()
     await asyncio.wait([first])
     with pytest.raises(TimeoutError):

@@ -24,7 +24,7 @@ from keyledger.verification.projector import VerificationProjection
 from keyledger_directory.projector import KeyDirectory, KeyRow
 from keyledger_directory.store import DirectoryStore, KeysTable
 from tests.integration.projections.places import INDEX_SIZE_MB, directory_at, held
-from tests.unit.projections.following import log_of, running, until
+from tests.unit.projections.following import DEADLINE_SECONDS, log_of, running, until
 from tests.unit.projections.written import Written, created, key_id, records, revoked, rotated, team, written
 
 KEYS = 1_500
@@ -94,8 +94,10 @@ class RebuiltDirectory:
             await asyncio.wait({writing})
             assert not task.done()
             last = len(ledger.entries)
-            while (await serving.checkpoint()).position < last:
-                await asyncio.wait({task}, timeout=0.01)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while (await serving.checkpoint()).position < last:
+                    await asyncio.wait({task}, timeout=0.01)
+                    assert not task.done()
         assert outcome == "switched"
         assert "are the same at position" in said[-1]
         assert serving.current.generation == Generation(1, 1)

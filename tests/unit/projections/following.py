@@ -15,7 +15,7 @@ from keyledger.projections.runner import ProjectionRunner
 from keyledger.runtime.clock import SystemClock
 from keyledger.testing.memory_log import MemoryLog
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 
 class Positions:
@@ -83,6 +83,7 @@ async def until(condition: Callable[[], bool], task: asyncio.Task[Any]) -> None:
             await asyncio.wait({task}, timeout=0.001)
             if task.done():
                 task.result()
+                assert condition(), "it ended before"
 
 
 class EventsComeMeanwhile(MemoryLog):

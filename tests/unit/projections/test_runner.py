@@ -163,9 +163,7 @@ async def test_a_lost_log_is_waited_for_and_counted(model: Model) -> None:
     async with running(runner) as task:
         assert await runner.wait_for(1, timeout_seconds=DEADLINE_SECONDS)
         log.unavailable = True
-        while runner.counts.log_retries < 3:
-            await asyncio.wait({task}, timeout=0.01)
-        assert not task.done()
+        await until(lambda: runner.counts.log_retries >= 3, task)
         log.unavailable = False
         await log.append(LEDGER.name, 0, sent[1:])
         assert await runner.wait_for(2, timeout_seconds=DEADLINE_SECONDS)
@@ -175,8 +173,7 @@ async def test_a_lost_database_is_waited_for_and_counted(model: Model) -> None:
     runner = runner_of(await log_of(records(written(created(1)).entries)), model)
     model.unavailable = True
     async with running(runner) as task:
-        while runner.counts.read_model_retries < 3:
-            await asyncio.wait({task}, timeout=0.01)
+        await until(lambda: runner.counts.read_model_retries >= 3, task)
         model.unavailable = False
         assert await runner.wait_for(1, timeout_seconds=DEADLINE_SECONDS)
 
