@@ -1,10 +1,8 @@
 """The broker's jars: fetched once from Maven's central repository for each state of `infra/kafka/pom.xml`."""
 
-import fcntl
-import hashlib
-import shutil
 from pathlib import Path
 
+from infra.local.fetched import fetched
 from infra.local.processes import run
 from infra.local.templates import INFRA, PROJECT
 
@@ -18,26 +16,14 @@ def kafka_jars() -> Path:
     Raises:
         ServerFailed: Maven is missing or could not fetch them.
     """
-    jars = CACHE / hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
-    if jars.is_dir():
-        return jars
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not jars.is_dir():  # another test worker may have fetched them while we waited
-            _fetch(jars)
-    return jars
+    return fetched(CACHE, [POM], _fetch)
 
 
-def _fetch(jars: Path) -> None:
-    partial = jars.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={partial}"]
+def _fetch(folder: Path) -> None:
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
     run(
         "fetching Kafka's jars",
         ["mvn", "--quiet", "--batch-mode", "--strict-checksums", "--file", str(POM), *goal],
         log=CACHE / "maven.log",
         deadline_seconds=600,
     )
-    # Renamed when complete: a folder with this name always holds all of them.
-    partial.rename(jars)

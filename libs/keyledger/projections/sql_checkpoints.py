@@ -6,12 +6,14 @@ from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Integer,
     LargeBinary,
     MetaData,
     RowMapping,
     Table,
     Text,
+    and_,
     delete,
     insert,
     select,
@@ -34,14 +36,31 @@ class Held(Struct, frozen=True):
     checkpoint: Checkpoint
 
 
+def generation_columns() -> tuple[Column[Any], ...]:
+    """Return the columns, first in each table's primary key, that say whose a row is."""
+    return (
+        Column("name", Text, primary_key=True),
+        Column("generation", Integer, primary_key=True, autoincrement=False),
+        Column("build", Integer, primary_key=True, autoincrement=False),
+    )
+
+
+def key_of(name: str, generation: Generation) -> dict[str, Any]:
+    """Return the values of these columns for a generation of a read model."""
+    return {"name": name, "generation": generation.number, "build": generation.build}
+
+
+def is_of(table: Table, name: str, generation: Generation) -> ColumnElement[bool]:
+    """Return the condition that a row is this generation's."""
+    return and_(*(table.c[column] == value for column, value in key_of(name, generation).items()))
+
+
 def generations_table(metadata: MetaData) -> Table:
     """Return the table in which the read models of a database keep which generations there are, and how far."""
     return Table(
         "projection_generations",
         metadata,
-        Column("name", Text, primary_key=True),
-        Column("generation", Integer, primary_key=True, autoincrement=False),
-        Column("build", Integer, primary_key=True, autoincrement=False),
+        *generation_columns(),
         Column("state", Text, nullable=False),
         Column("store", Text, nullable=False),
         Column("position", BigInteger, nullable=False),
@@ -69,14 +88,11 @@ class CheckpointRow:
 
     def __init__(self, table: Table, *, name: str, generation: Generation) -> None:
         self._table, self._name, self._generation = table, name, generation
-        columns = table.c
-        self._mine: Final = (
-            (columns.name == name) & (columns.generation == generation.number) & (columns.build == generation.build)
-        )
+        self._mine: Final = is_of(table, name, generation)
 
     async def make(self, connection: AsyncConnection, state: State) -> None:
         """Begin it before the first position."""
-        key = {"name": self._name, "generation": self._generation.number, "build": self._generation.build}
+        key = key_of(self._name, self._generation)
         await connection.execute(insert(self._table).values(**key, state=state, **_values(Checkpoint())))
 
     async def set_state(self, connection: AsyncConnection, state: State) -> None:

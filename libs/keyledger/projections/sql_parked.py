@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyledger.projections.port import Generation, Parked
+from keyledger.projections.sql_checkpoints import generation_columns, is_of, key_of
 
 _FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(Parked))
 
@@ -18,9 +19,7 @@ def parked_table(metadata: MetaData) -> Table:
     return Table(
         "projection_parked",
         metadata,
-        Column("name", Text, primary_key=True),
-        Column("generation", Integer, primary_key=True, autoincrement=False),
-        Column("build", Integer, primary_key=True, autoincrement=False),
+        *generation_columns(),
         Column("stream", Text, primary_key=True),
         Column("position", BigInteger, nullable=False),
         Column("version", Integer, nullable=False),
@@ -39,11 +38,8 @@ class ParkedRows:
 
     def __init__(self, table: Table, *, name: str, generation: Generation) -> None:
         self._table = table
-        self._key: Mapping[str, Any] = {"name": name, "generation": generation.number, "build": generation.build}
-        columns = table.c
-        self._mine = (
-            (columns.name == name) & (columns.generation == generation.number) & (columns.build == generation.build)
-        )
+        self._key: Mapping[str, Any] = key_of(name, generation)
+        self._mine = is_of(table, name, generation)
 
     async def read(self, connection: AsyncConnection) -> dict[str, Parked]:
         """Return the marks by stream."""
