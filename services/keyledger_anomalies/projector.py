@@ -209,7 +209,7 @@ def read_alert(record: Record) -> Alert:
     if event_type == TYPE_PREFIX + RECORD_TYPE:
         try:
             return decode_alert(record.value or b"")
-        except ValueError as error:  # msgspec's own errors are, and Python's for text that is no UTF-8
+        except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
             why = f"it cannot be decoded: {type(error).__name__}"
     raise UnreadableAlert(
         Parked(

@@ -143,7 +143,7 @@ def _read(entry: Entry, registered: EventType, form: type[Struct]) -> Any:
         if entry.header.schema_version < registered.schema_version:
             data = _encode(_upcast(entry, registered.upcasters))
         return _decoder(form).decode(data)
-    except ValueError as error:  # msgspec's own errors are, and Python's for text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
         # It repeats a value that is none of an enumeration's, and nothing else of what it reads. So no trace shows it.
         raise UndecodableEvent(entry, _QUOTED_VALUE.sub("enum value", str(error))) from None
 

@@ -172,7 +172,7 @@ class VerifierNode:
     def _hear(self, record: Record) -> None:
         try:
             head = decode_head(record.value or b"")
-        except ValueError as error:  # msgspec's own errors are, and Python's for text that is no UTF-8
+        except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
             # Not believed, so at worst the node becomes stale: whoever writes here must not be able to stop it.
             self.freshness.refused_heads += 1
             log.error("%s offset %d is no head of the ledger: %s", record.topic, record.offset, error)  # noqa: TRY400 - the place is enough

@@ -316,9 +316,11 @@ class AlertsApi:
             await publish.close()
 
 
-def test_an_alert_that_is_no_text_is_one_that_cannot_be_read() -> None:
+@pytest.mark.parametrize("title", [b'"\xff"', b"[" * 9000], ids=["no text", "no end"])
+def test_what_cannot_be_read_at_all_is_parked_too(title: bytes) -> None:
     sent = alert_record(alert(1))
-    value = sent.value.replace(b"5 failed", b"\xff failed")
+    value = sent.value.replace(b'"5 failed attempts from 192.0.2.1 within 10 minutes"', title)
+    assert title in value
     _, (parked,) = understood([Record(ALERTS.name, 0, 7, 0, sent.key, value, sent.headers)])
     assert (parked.stream, parked.offset) == (alert(1).id, 7)
     assert "cannot be decoded" in parked.reason

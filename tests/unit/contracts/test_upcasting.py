@@ -90,10 +90,13 @@ def test_data_that_does_not_fit_its_own_old_form_is_named_with_its_position(data
 
 
 @pytest.mark.parametrize("version", FORMS)
-def test_data_that_is_no_text_is_named_with_its_position(version: int) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'"s-12"', b'"\xff"'), (b'{"seat', b'{"more":' + b"[" * 9000)], ids=["no text", "no end"]
+)
+def test_data_that_cannot_be_read_at_all_is_named_with_its_position(version: int, old: bytes, new: bytes) -> None:
     row = _row(version, FORMS[version])
     with pytest.raises(UndecodableEvent, match="position 7"):
-        decode(seal(row.header, row.data.replace(b"s-12", b"\xff"), FIRST_PREV_HASH), TYPES)
+        decode(seal(row.header, row.data.replace(old, new), FIRST_PREV_HASH), TYPES)
 
 
 def _by_name(form_2: dict[str, Any]) -> dict[str, Any]:

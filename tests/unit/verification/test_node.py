@@ -198,7 +198,9 @@ async def test_a_node_over_another_ledgers_index_refuses_to_follow(tmp_path: Pat
             await asyncio.wait_for(asyncio.shield(task), DEADLINE_SECONDS)
 
 
-@pytest.mark.parametrize("nonsense", [b"nonsense", b'{"store":"\xff","position":1,"at":1}'])
+@pytest.mark.parametrize(
+    "nonsense", [b"nonsense", b'{"store":"\xff","position":1,"at":1}', b'{"deep":' + b"[" * 9000], ids=range(3)
+)
 async def test_what_is_no_head_is_ignored_with_an_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, nonsense: bytes
 ) -> None:
