@@ -2,6 +2,7 @@
 
 from fastapi import Request
 
+from keyledger.contracts.verdict import Code
 from keyledger.eventstore.port import LedgerUnavailable, OutcomeUnknown
 from keyledger.web.credentials import bearer_token
 from keyledger.web.principal import Principal, insufficient, refused
@@ -21,6 +22,7 @@ class Caller:
         self.source = authentication.source(request)
         """The address that the request came from."""
         self._judged: Judgement | None = None
+        self._recorded: Code | None = None
         self.proven = False
         """Whether the ledger has confirmed what the caller was judged on, or has refused them."""
 
@@ -44,7 +46,7 @@ class Caller:
             self._judged = presumed
 
     async def prove(self) -> None:
-        """Judge the caller by the ledger as it is now. Who was admitted is recorded again only if refused now.
+        """Judge the caller by the ledger as it is now. It is recorded again only if it comes to something else now.
 
         Raises:
             Problem: 400 for two credentials; 401 as ``missing-credential`` or ``invalid-credential``, and to the holder
@@ -53,7 +55,7 @@ class Caller:
         """
         self._judged = None  # whatever was presumed is in doubt
         judged = await self._authentication.judge(self._token(), self._permission)
-        if not self.proven or judged.principal is None:
+        if judged.code != self._recorded:
             self._record(judged)
         self._judged, self.proven = judged, True
         if judged.code == "insufficient-permission":
@@ -85,6 +87,7 @@ class Caller:
             self._record(self._judged)
 
     def _record(self, judged: Judgement) -> None:
+        self._recorded = judged.code
         request_id = self._request.scope.get("keyledger.request_id")
         self._authentication.record(judged, self._permission, source=self.source, request_id=request_id)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from keyledger.domain.events import KeyUpdated
+from keyledger.eventstore.port import Append
 from tests.integration.commands.world import World, problem_of
 
 LEDGERS = ["memory", "sqlite"]
@@ -113,3 +114,18 @@ async def test_403_for_a_key_that_changes_itself_while_its_right_is_taken(world:
     path = f"/v1/api-keys/{made['id']}"
     answered = await world.send("PATCH", path, key=made["key"], json={"name": "x", "role": "administrator"})
     assert problem_of(answered, 403) == "insufficient-permission"
+
+
+async def test_who_is_refused_when_another_process_was_faster_is_one_attempt(world: World) -> None:
+    made, twin = await seen(world), world.twin()
+    once = {**NAMED, "headers": {"Idempotency-Key": "once"}}
+
+    async def another_process(_: Append) -> None:
+        world.ledger.before_append = None
+        assert (await twin.send(*CREATE, key=made["key"], **once)).status_code == 201
+        await twin.send("DELETE", f"/v1/api-keys/{made['id']}")
+
+    world.ledger.before_append = another_process
+    world.attempts.clear()
+    assert problem_of(await world.send(*CREATE, key=made["key"], **once), 401) == "revoked"
+    assert [attempt.code for attempt in world.attempts] == ["revoked"]
