@@ -37,11 +37,11 @@ class Snapshot:
     """What was read of one committed transaction.
 
     LMDB numbers its commits, and a reader of number N sees commit N and nothing else; so what was decoded under N is
-    right for every reader of N, and is thrown away with it.
+    right for every reader of N, and is thrown away with it. Another environment's commits have the same numbers.
     """
 
-    def __init__(self, number: int, position: int) -> None:
-        self.number, self.position = number, position
+    def __init__(self, number: int, position: int, environment: lmdb.Environment) -> None:
+        self.number, self.position, self.environment = number, position, environment
         self._lines: dict[str, StoredRecord | None] = {}
         self._held: dict[tuple[str, str | None, tuple[str, ...] | None], Held] = {}
 

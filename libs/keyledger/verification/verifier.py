@@ -72,8 +72,7 @@ class Verifier:
         self._organizations, self._environments = frozenset(organizations), frozenset(environments)
         self._bound_to = next(iter(self._organizations)) if len(self._organizations) == 1 else None
         self._brand = brand
-        self._snapshot = Snapshot(-1, 0)
-        self._snapshot_of = index.environment
+        self._snapshot = Snapshot(-1, 0, index.environment)
         self._digests: dict[bytes, KeyedDigest] = {}
 
     def verify(self, token_text: str | None, ask: Ask) -> Verdict:
@@ -111,10 +110,9 @@ class Verifier:
                 claimed = Claimed(key.organization_id, token.key_id) if known else unknown
                 return Verdict(code="invalid-credential", claimed=claimed)
             snapshot = self._snapshot
-            if snapshot.number != transaction.id() or self._snapshot_of is not environment:
+            if snapshot.number != transaction.id() or snapshot.environment is not environment:
                 position = self._index.checkpoint_in(transaction).position
-                snapshot = self._snapshot = Snapshot(transaction.id(), position)
-                self._snapshot_of = environment  # another generation's commits have the same numbers
+                snapshot = self._snapshot = Snapshot(transaction.id(), position, environment)
             held = snapshot.held_by(key, transaction)
         finally:
             transaction.abort()

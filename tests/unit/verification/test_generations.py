@@ -1,6 +1,8 @@
 """The index is built anew beside the one that serves, and takes its place at once."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import lmdb
 import pytest
@@ -11,7 +13,7 @@ from keyledger.verification.index import LmdbIndex, build_generation, open_index
 from keyledger.verification.index_files import IndexFiles, IndexInUse
 from keyledger.verification.records import OwnerRecord
 from tests.unit.verification.nodes import Place, running, until
-from tests.unit.verification.world import INDEX_SIZE_MB
+from tests.unit.verification.world import INDEX_SIZE_MB, World
 
 
 def opened(folder: Path, number: int = 1) -> LmdbIndex:
@@ -152,3 +154,48 @@ async def test_verdicts_come_from_the_new_generation_from_the_switch_on(tmp_path
         IndexFiles(tmp_path).offer(Generation(1, 1))
         await until(lambda: place.index.generation == Generation(1, 1))
         assert (await place.ask(token)).json["permissions"] == []
+
+
+class Interrupted:
+    """An environment in which, once, another thread checks a key while a transaction is asked for its number."""
+
+    def __init__(self, environment: lmdb.Environment, meanwhile: Callable[[], object]) -> None:
+        self._environment, self._meanwhile = environment, [meanwhile]
+
+    def begin(self) -> Any:
+        return InterruptedTransaction(self._environment.begin(), self._meanwhile)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+
+class InterruptedTransaction:
+    def __init__(self, transaction: lmdb.Transaction, meanwhile: list[Callable[[], object]]) -> None:
+        self._transaction, self._meanwhile = transaction, meanwhile
+
+    def id(self) -> int:
+        if self._meanwhile:
+            self._meanwhile.pop()()
+        return self._transaction.id()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transaction, name)
+
+
+async def test_two_threads_at_the_switch_both_see_the_new_generation(world: World, tmp_path: Path) -> None:
+    org = world.facts.organization()
+    _, token = world.facts.key(org, world.facts.user(org))
+    await world.fold()
+    verifier, ask, serving = world.verifier(), world.ask(), world.index.environment
+    assert verifier.verify(token, ask).permissions
+    rebuilt = built(tmp_path / "rebuilt", Generation(1, 1))
+    lines = await load(world.index, *(entry.header.stream for entry in world.facts.entries))
+    without_roles = {stream: line for stream, line in lines.items() if "/role/" not in stream}
+    await commit(rebuilt, without_roles, expected=Checkpoint(), new=world.index.applied())
+    assert rebuilt.environment.info()["last_txnid"] == serving.info()["last_txnid"], "by it they are not told apart"
+    world.index.environment = cast(
+        "lmdb.Environment", Interrupted(rebuilt.environment, lambda: verifier.verify(token, ask))
+    )
+    assert verifier.verify(token, ask).permissions == ()
+    world.index.environment = serving
+    rebuilt.close()
