@@ -1,18 +1,18 @@
 """``keyledger projections`` and ``keyledger parked``: read models as an operator sees them, while others serve them."""
 
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from keyledger.domain.times import moment
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.rebuilding import NotNow, Rebuildable, rebuild
-from keyledger.runtime.process import Process, run
+from keyledger.runtime.process import Process
 from keyledger_anomalies.build import rebuildable as alerts
 from keyledger_directory.build import rebuildable as directory
+from keyledger_standalone.subcommands import carry_out
 from keyledger_verification.build import rebuildables as indexes
 
 DIFFERS: Final = 1
@@ -33,7 +33,7 @@ Streams = Annotated[list[str] | None, typer.Argument(help="As `keyledger parked 
 @projections.command(name="list")
 def list_projections() -> None:
     """Show each read model's generations: position, how far behind the log, what is parked, where it is kept."""
-    _run(_list_projections)
+    carry_out(_list_projections)
 
 
 @projections.command(name="rebuild")
@@ -42,19 +42,19 @@ def rebuild_projection(name: Name, *, switch: Switch = False, wait: Wait = 30.0)
 
     Exit code 1: they differ, and nothing was switched; 3: nobody serves it now, so it takes over at the next start.
     """
-    _run(lambda process: _rebuild(process, name, agreed=switch, wait_seconds=wait))
+    carry_out(lambda process: _rebuild(process, name, agreed=switch, wait_seconds=wait))
 
 
 @projections.command(name="discard")
 def discard_builds(name: Name) -> None:
     """Delete what was built and does not serve."""
-    _run(lambda process: _discard(process, name))
+    carry_out(lambda process: _discard(process, name))
 
 
 @parked.command(name="list")
 def list_parked() -> None:
     """Show what is parked: the first event that waits, since when, how many wait, how often it was tried, and why."""
-    _run(_list_parked)
+    carry_out(_list_parked)
 
 
 @parked.command(name="retry")
@@ -63,16 +63,7 @@ def retry_parked(streams: Streams = None, *, wait: Wait = 30.0) -> None:
 
     Exit code 1: some are still parked; 3: nobody serves now; it is tried at the next start anyway.
     """
-    _run(lambda process: _retry_parked(process, streams or (), wait_seconds=wait))
-
-
-def _run(work: Callable[[Process], Coroutine[Any, Any, int]]) -> None:
-    raise typer.Exit(run("keyledger", work))
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    carry_out(lambda process: _retry_parked(process, streams or (), wait_seconds=wait))
 
 
 @asynccontextmanager
@@ -91,17 +82,17 @@ async def _each(process: Process, name: str, do: Callable[[Rebuildable], Awaitab
     """Do it with those of this name; return the worst exit code."""
     async with _read_models(process, name) as chosen:
         if not chosen:
-            _say(f"there is no read model {name}: see `keyledger projections list`")
+            typer.echo(f"there is no read model {name}: see `keyledger projections list`")
             return NO_SUCH
         codes = []
         for one in chosen:
             try:
                 codes.append(await do(one))
             except NotNow as error:
-                _say(str(error))
+                typer.echo(str(error))
                 codes.append(NO_SUCH)
             except CheckpointMoved:
-                _say(f"{one.name}: another rebuild of it runs, or it was switched meanwhile: try again")
+                typer.echo(f"{one.name}: another rebuild of it runs, or it was switched meanwhile: try again")
                 codes.append(NO_SUCH)
         return max(codes)
 
@@ -130,16 +121,16 @@ async def _list_projections(process: Process) -> int:
 
 async def _rebuild(process: Process, name: str, *, agreed: bool, wait_seconds: float) -> int:
     async def one(store: Rebuildable) -> int:
-        outcome = await rebuild(store, agreed=agreed, say=_say, clock=process.clock, wait_seconds=wait_seconds)
+        outcome = await rebuild(store, agreed=agreed, say=typer.echo, clock=process.clock, wait_seconds=wait_seconds)
         match outcome:
             case "switched":
-                _say(f"{store.name}: serves what was built now")
+                typer.echo(f"{store.name}: serves what was built now")
                 return 0
             case "offered":
-                _say(f"{store.name}: nobody serves it now; what was built takes over at the next start")
+                typer.echo(f"{store.name}: nobody serves it now; what was built takes over at the next start")
                 return NOT_TAKEN
             case "differs":
-                _say(f"{store.name}: nothing was switched: --switch takes what was built, `discard` deletes it")
+                typer.echo(f"{store.name}: nothing was switched: --switch takes what was built, `discard` deletes it")
                 return DIFFERS
 
     return await _each(process, name, one)
@@ -148,7 +139,7 @@ async def _rebuild(process: Process, name: str, *, agreed: bool, wait_seconds: f
 async def _discard(process: Process, name: str) -> int:
     async def one(store: Rebuildable) -> int:
         gone = await store.discard()
-        _say(f"{store.name}: deleted {', '.join(map(str, gone))}" if gone else f"{store.name}: nothing was there")
+        typer.echo(f"{store.name}: deleted {', '.join(map(str, gone))}" if gone else f"{store.name}: nothing was there")
         return 0
 
     return await _each(process, name, one)
@@ -173,7 +164,7 @@ async def _list_parked(process: Process) -> int:
                 for mark in (await one.parked() if await one.statuses() else {}).values()
             ]
     if len(lines) == 1:
-        _say("nothing is parked")
+        typer.echo("nothing is parked")
     else:
         _table(lines)
     return 0
@@ -187,11 +178,11 @@ async def _retry_parked(process: Process, streams: Sequence[str], *, wait_second
             asked = {stream: mark for stream, mark in before.items() if not streams or stream in streams}
             if asked:
                 await one.request_retry(asked)
-                _say(f"{one.name}: {len(asked)} to be folded again")
+                typer.echo(f"{one.name}: {len(asked)} to be folded again")
                 tries = {stream: mark.tries for stream, mark in asked.items()}
                 codes.append(await _retried(process, one, tries, wait_seconds))
     if not codes:
-        _say("nothing of that is parked" if streams else "nothing is parked")
+        typer.echo("nothing of that is parked" if streams else "nothing is parked")
     return max(codes, default=0)
 
 
@@ -204,15 +195,15 @@ async def _retried(process: Process, store: Rebuildable, tries: dict[str, int], 
         if not untried:
             still = [now[stream] for stream in tries if stream in now]
             for mark in still:
-                _say(f"{store.name}: {mark.stream} is still parked at position {mark.position}: {mark.reason}")
-            _say(f"{store.name}: {len(tries) - len(still)} of {len(tries)} are parked no more")
+                typer.echo(f"{store.name}: {mark.stream} is still parked at position {mark.position}: {mark.reason}")
+            typer.echo(f"{store.name}: {len(tries) - len(still)} of {len(tries)} are parked no more")
             return STILL_PARKED if still else 0
         await process.clock.sleep(LOOK_SECONDS)
-    _say(f"{store.name}: nobody serves it now; what is parked is tried at the next start")
+    typer.echo(f"{store.name}: nobody serves it now; what is parked is tried at the next start")
     return NOT_TAKEN
 
 
 def _table(lines: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        _say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

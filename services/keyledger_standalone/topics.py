@@ -1,14 +1,14 @@
 """``keyledger topics``: the log's topics as they must be, and filled from the ledger."""
 
-import sys
 from typing import Final
 
 import typer
 
 from keyledger.contracts.topics import TOPICS
-from keyledger.runtime.process import Process, run
+from keyledger.runtime.process import Process
 from keyledger_relay.ends import ForeignTopic
 from keyledger_relay.refilling import empty_topics
+from keyledger_standalone.subcommands import carry_out
 
 FOREIGN: Final = 1
 
@@ -19,7 +19,7 @@ topics = typer.Typer(invoke_without_command=True)
 def check_topics(context: typer.Context) -> None:
     """Create the topics that are missing, and check those that are there."""
     if context.invoked_subcommand is None:
-        raise typer.Exit(run("keyledger", _check))
+        carry_out(_check)
 
 
 @topics.command(name="refill")
@@ -29,13 +29,13 @@ def refill_topics() -> None:
     Nothing is lost: the ledger holds all of it. Exit code 1: a topic ends with a fact that this ledger does not hold,
     and nothing was emptied.
     """
-    raise typer.Exit(run("keyledger", _refill))
+    carry_out(_refill)
 
 
 async def _check(process: Process) -> int:
     async with process.event_log() as event_log:
         await event_log.ensure_topics(TOPICS)
-    _say(f"{len(TOPICS)} topics are there, as they must be")
+    typer.echo(f"{len(TOPICS)} topics are there, as they must be")
     return 0
 
 
@@ -45,11 +45,7 @@ async def _refill(process: Process) -> int:
         try:
             await empty_topics(event_log, ledger)
         except ForeignTopic as foreign:
-            _say(str(foreign))
+            typer.echo(str(foreign))
             return FOREIGN
-    _say(f"both ledger topics are empty; the relay fills them with {head.position} events")
+    typer.echo(f"both ledger topics are empty; the relay fills them with {head.position} events")
     return 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")

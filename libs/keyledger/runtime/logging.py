@@ -36,10 +36,10 @@ class LogStream(io.TextIOBase):
             self._failed = True
 
 
-class Seldom(logging.Filter):
-    """The Kafka client may say the same thing twice a minute: while a broker is away it would five times a second.
+class RepeatedKafkaLines(logging.Filter):
+    """Drops what the Kafka client repeats within ``every_seconds``: while a broker is away, five lines a second.
 
-    What that means is said by who uses the client, once when it goes and once when it is back.
+    That the broker is away is logged by those who use the client, once when it goes and once when it is back.
     """
 
     def __init__(self, every_seconds: float = 30.0) -> None:
@@ -80,7 +80,7 @@ def configure_logging(level: Literal["debug", "info", "warning", "error"], form:
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
-    handler.addFilter(Seldom())
+    handler.addFilter(RepeatedKafkaLines())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     # Libraries speak from warning on: at info aiokafka and uvicorn tell of every connection.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)

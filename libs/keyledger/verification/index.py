@@ -65,12 +65,12 @@ class LmdbIndex:
         *,
         folder: Path,
         lock: int | None,
-        beside: "Beside | None" = None,
+        others: "OtherGenerations | None" = None,
     ) -> None:
         self.environment, self.generation = environment, generation
         self.on_commit: Callable[[Checkpoint], None] = lambda _: None
         self.checkpoint_key = f"\x00checkpoint/{generation.number}".encode()
-        self._folder, self._lock, self._beside = folder, lock, beside
+        self._folder, self._lock, self._others = folder, lock, others
         self._writing = False
         self._successor: LmdbIndex | None = None
         self._replaced: LmdbIndex | None = None
@@ -78,7 +78,7 @@ class LmdbIndex:
     @property
     def whole_from(self) -> int:
         """The least position at which it shows no older state than what was served before it was opened."""
-        return max(1, 0 if self._beside is None else self._beside.position)
+        return max(1, 0 if self._others is None else self._others.position)
 
     async def checkpoint(self) -> Checkpoint:
         return self.applied()
@@ -109,9 +109,9 @@ class LmdbIndex:
         return frozenset(stream for path in self._folder.glob(f"{_RETRY}*") for stream in _take(path))
 
     async def successor(self) -> "LmdbIndex | None":
-        if self._beside is None:
+        if self._others is None:
             return None
-        files = self._beside.files
+        files = self._others.files
         if self._replaced is not None:
             # Not at the switch: a check that was begun before it may still read.
             replaced, self._replaced = self._replaced, None
@@ -119,7 +119,7 @@ class LmdbIndex:
             await self._remove(replaced.generation)
         serving = files.serving()
         if serving != self.generation:
-            if self.applied().position >= self._beside.position:
+            if self.applied().position >= self._others.position:
                 files.serve(self.generation)
                 if serving is not None:
                     await self._remove(serving)
@@ -127,7 +127,7 @@ class LmdbIndex:
         offered = files.offered()
         if self._successor is None and offered is not None and offered.number == self.generation.number:
             try:
-                self._successor = _open_generation(files.of(offered), offered, self._beside.size_mb, None)
+                self._successor = _open_generation(files.of(offered), offered, self._others.size_mb, None)
             except IndexInUse:
                 return None  # whoever built it has not let go of it yet
             except (IndexUnusable, OSError) as error:  # most often it was built by another user
@@ -136,14 +136,14 @@ class LmdbIndex:
         return self._successor
 
     async def _remove(self, generation: Generation) -> None:
-        if self._beside is not None:
+        if self._others is not None:
             with suppress(IndexInUse):  # an older program still has it: the next start removes it
-                await asyncio.to_thread(self._beside.files.remove, generation)
+                await asyncio.to_thread(self._others.files.remove, generation)
 
     async def switch(self, successor: ReadModel[Record]) -> None:
-        if not isinstance(successor, LmdbIndex) or self._beside is None:
+        if not isinstance(successor, LmdbIndex) or self._others is None:
             raise TypeError(f"{successor} cannot take the place of {self._folder}")
-        self._beside.files.serve(successor.generation)
+        self._others.files.serve(successor.generation)
         self._replaced = LmdbIndex(self.environment, self.generation, folder=self._folder, lock=self._lock)
         self.environment, self.generation = successor.environment, successor.generation
         self._folder, self._lock, self._successor = successor._folder, successor._lock, None  # noqa: SLF001 - its own kind
@@ -197,8 +197,8 @@ class LmdbIndex:
         self._lock = None
 
 
-class Beside(Struct, frozen=True):
-    """What lies beside an index that serves: its other generations, and what is to be reached to take their place."""
+class OtherGenerations(Struct, frozen=True):
+    """The generations beside an open one: their files, and the position from which on it takes their place."""
 
     files: IndexFiles
     size_mb: int
@@ -224,7 +224,7 @@ def open_index(folder: Path, *, generation: int, size_mb: int, boot_id: str | No
         mine = own[-1] if own else Generation(generation)
     else:
         mine = serving or Generation(generation)
-    opened = _open_generation(files.of(mine), mine, size_mb, boot_id, beside=Beside(files, size_mb, position))
+    opened = _open_generation(files.of(mine), mine, size_mb, boot_id, others=OtherGenerations(files, size_mb, position))
     if serving in (None, mine):
         files.serve(mine)
         for older in (one for one in files.held() if one < mine):
@@ -264,7 +264,7 @@ def build_generation(files: IndexFiles, generation: Generation, *, size_mb: int)
 
 
 def _open_generation(
-    folder: Path, generation: Generation, size_mb: int, boot_id: str | None, *, beside: Beside | None = None
+    folder: Path, generation: Generation, size_mb: int, boot_id: str | None, *, others: OtherGenerations | None = None
 ) -> LmdbIndex:
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
@@ -288,7 +288,7 @@ def _open_generation(
     except BaseException:
         os.close(lock)
         raise
-    return LmdbIndex(environment, generation, folder=folder, lock=lock, beside=beside)
+    return LmdbIndex(environment, generation, folder=folder, lock=lock, others=others)
 
 
 def _position_of(folder: Path, generation: Generation, size_mb: int) -> int:

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from keyledger.runtime.logging import Seldom
+from keyledger.runtime.logging import RepeatedKafkaLines
 
 LOGGING = """
 import resource, sys
@@ -34,7 +34,7 @@ def test_a_log_that_cannot_be_written_ends_nobody_and_says_so_when_it_can(tmp_pa
 
 
 def test_the_kafka_client_says_the_same_thing_twice_a_minute_and_everybody_else_whenever_they_like() -> None:
-    seldom = Seldom(every_seconds=30)
+    seldom = RepeatedKafkaLines(every_seconds=30)
 
     def passes(name: str, line: int, at: float) -> bool:
         record = logging.LogRecord(name, logging.ERROR, __file__, line, "Unable connect to node %s", (at,), None)
