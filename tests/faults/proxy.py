@@ -91,13 +91,12 @@ class Direction:
 class Proxy:
     """Passes everything on until told otherwise. An async context; ``port`` is known before it is entered."""
 
-    def __init__(self, server_port: int, *, server_host: str = LOOPBACK, port: int | None = None) -> None:
-        self.port = port or free_port()
-        self.server_host, self.server_port = server_host, server_port
+    def __init__(self, server_port: int) -> None:
+        self.port = free_port()
+        self._server_port = server_port
         self.requests, self.answers = Direction(), Direction()
         self.refuses = False
         """New connections are reset at once; those that are there go on."""
-        self.accepted = 0
         self._connections: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
 
@@ -136,7 +135,6 @@ class Proxy:
             direction.release()
 
     async def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        self.accepted += 1
         connection = asyncio.current_task()
         assert connection is not None
         self._connections.add(connection)
@@ -151,7 +149,7 @@ class Proxy:
 
     async def _connect(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         try:
-            answers, server = await asyncio.open_connection(self.server_host, self.server_port)
+            answers, server = await asyncio.open_connection(LOOPBACK, self._server_port)
         except OSError:
             return  # no server: the client sees its connection end
         try:
