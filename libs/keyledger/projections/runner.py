@@ -173,6 +173,7 @@ class ProjectionRunner(Generic[Row]):
         if rewind:
             self.counts.rewinds += 1
             offset, _ = await self._event_log.bounds(self._topic, PARTITION)
+        applied = self.counts.applied
         try:
             reader = await self._event_log.reader(self._topic, PARTITION, offset)
             try:
@@ -182,8 +183,9 @@ class ProjectionRunner(Generic[Row]):
         except OffsetOutOfRange:
             return True
         except GapInLedger:
-            # A topic that was made anew has other offsets: what seems to be missing may stand before this one.
-            if rewind or offset == 0:
+            # A topic that was made anew has other offsets: what seems to be missing may stand before this one. Also
+            # where this began with the first record, if that was another topic's: something was applied since.
+            if (rewind or offset == 0) and self.counts.applied == applied:
                 raise
             return True
         return False

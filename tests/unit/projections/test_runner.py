@@ -199,6 +199,19 @@ async def test_a_commit_whose_answer_was_lost_is_neither_repeated_nor_taken_for_
     assert model.rows == {key_id(1): Versioned(2, (1, 2))}
 
 
+async def test_a_topic_that_is_made_anew_under_its_reader_is_read_from_its_beginning(model: Model) -> None:
+    ledger = written(*(created(number) for number in range(1, 9)))
+    sent = records(ledger.entries)
+    log = await log_of(sent[:3], sent[:3])
+    runner = runner_of(log, model, max_batch=2)
+    async with running(runner) as task:
+        await until(lambda: runner.position == 3, task)
+        log.held(LEDGER.name, 0).clear()
+        await log.append(LEDGER.name, 0, sent)
+        await until(lambda: runner.position == 8, task)
+    assert model.rows == {key_id(n): Versioned(1, (n,)) for n in range(1, 9)}
+
+
 async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(model: Model) -> None:
     ledger = written(created(1), created(2), created(3))
     sent = records(ledger.entries)
