@@ -202,7 +202,8 @@ class SimulatedReader:
             if not first <= self._offset <= end:
                 raise OffsetOutOfRange(f"{self._place} holds {first} to {end - 1}, asked for {self._offset}")
             start = self._offset
-            if world.unreliable_delivery and self._place[0] == LEDGER.name and start < end and world.chance(0.1):
+            unreliable = world.unreliable_delivery and not self._log.process.name.startswith("relay")
+            if unreliable and self._place[0] == LEDGER.name and start < end and world.chance(0.1):
                 start = world.random.randrange(max(first, start - 3), min(start + 3, end))
                 world.happened["delivered again" if start < self._offset else "not delivered"] += 1
             there = min(most, end - start)

@@ -28,15 +28,7 @@ def lagging(system: System, callers: Callers) -> list[str]:
     behind += [f"{name} does not run" for name in system.slots if name not in system.running]
     head = system.database.store.head.position
     if "relay" in system.slots:
-        # All of it, not its end alone: a relay that was replaced may have emptied a topic once more before it ended;
-        # the one that goes on looks every few seconds.
-        behind += [
-            f"{topic} does not hold all of {head}"
-            for topic in (LEDGER.name, EVENTS.name)
-            if len({position_of(record) for record in system.broker.records[topic, 0]}) != head
-        ]
-        if (mark := system.database.store.checkpoints.get("relay", 0)) != head:
-            behind.append(f"the relay's mark is at {mark} of {head}")
+        behind += _lagging_relay(system, head)
     for name, model in system.models.items():
         if model.kept.committed.position != head:
             behind.append(f"{name} is at {model.kept.committed.position} of {head}")
@@ -49,6 +41,14 @@ def lagging(system: System, callers: Callers) -> list[str]:
     if "detector" in system.slots:
         behind += _lagging_detector(system)
     return behind
+
+
+def _lagging_relay(system: System, head: int) -> list[str]:
+    # All of it, not its end alone: what a replaced relay did to a topic, the one that goes on finds seconds later.
+    found = {topic: _disorder(system.broker.records[topic, 0], head) for topic in (LEDGER.name, EVENTS.name)}
+    behind = [f"{topic}: {why}" for topic, why in found.items() if why]
+    mark = system.database.store.checkpoints.get("relay", 0)
+    return behind if mark == head else [*behind, f"the relay's mark is at {mark} of {head}"]
 
 
 def _lagging_node(system: System, head: int) -> list[str]:
@@ -151,16 +151,22 @@ def position_of(record: Record) -> int:
 def _topics_hold_everything_in_order(system: System) -> None:
     entries = system.database.store.entries
     for topic in (LEDGER.name, EVENTS.name):
-        last = 0
         records = system.broker.records[topic, 0]
-        for record in records:
-            position = position_of(record)
-            _must(position <= last + 1, f"{topic}: {position} follows {last}")
-            last = max(last, position)
-            if topic == LEDGER.name:
-                _, entry = read_private(record.headers, record.value)
-                _must(entry == entries[position - 1], f"{topic}: position {position} is not the ledger's row")
-        _must(last == len(entries), f"{topic} ends at {last} of {len(entries)}")
+        why = _disorder(records, len(entries))
+        _must(not why, f"{topic}: {why}")
+        for record in records if topic == LEDGER.name else ():
+            _, entry = read_private(record.headers, record.value)
+            _must(entry == entries[entry.header.position - 1], f"{topic} does not hold the ledger's row")
+
+
+def _disorder(records: list[Record], head: int) -> str:
+    """Say what keeps these records from being 1 to ``head`` in order, with resends only; nothing if nothing does."""
+    last = 0
+    for position in map(position_of, records):
+        if position > last + 1:
+            return f"{position} follows {last}"
+        last = max(last, position)
+    return "" if last == head else f"it ends at {last} of {head}"
 
 
 def _heads_are_true(system: System) -> None:

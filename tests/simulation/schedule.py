@@ -201,7 +201,10 @@ class Schedule:
         # First without anything new, which would wake what sleeps by mistake.
         await self._until_nothing(lambda: [f"order {number} has no answer" for number in self.callers.waiting])
         if self.has_ledger:
-            self.callers.send("create")  # and then something new: a topic that was lost is noticed by the next send
+            # And then something new: a topic that was lost is noticed by the next send, or, by a reader that waits
+            # exactly where the new one ends, by the one after it.
+            self.callers.send("create")
+            self.world.loop.outside_at(self.world.now() + _LAST_SECONDS, self.callers.send, "create")
         await self._until_nothing(lambda: oracle.lagging(self.system, self.callers))
         if "node" in self.system.slots:
             self.attempts.present()
@@ -220,6 +223,7 @@ class Schedule:
             model.kept.retry_requests.update(model.kept.marks)
 
 
+_LAST_SECONDS: Final = 20.0
 _TROUBLE: Final = ("kill", "pause", "down", "clock", "topic", "heads", "retry")
 
 
