@@ -67,7 +67,8 @@ class Campaign:
     """One row of the table. ``run`` may raise: what it raises is a violation too.
 
     ``naive`` is the same run of what has not this defence: the oracle must see it red.
-    ``rounds`` are those of one run of ``make faults``, ``short_rounds`` those of the test in ``make test``.
+    ``rounds`` are those of one run of ``make faults``, ``short_rounds`` those of the test in ``make test``. That leaves
+    out what is ``long``: its like has a short form.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Campaign:
     rounds: int
     budget_minutes: float
     short_rounds: int = 1
+    long: bool = False
     naive: Callable[[Stage], Awaitable[Outcome]] | None = None
     needs: frozenset[Need] = frozenset()
 

@@ -197,15 +197,16 @@ async def _set_back(fleet: Fleet, offset: int) -> None:
 
 
 def _campaign(
-    name: str, breaks: str, run: Callable[[Stage], Awaitable[Outcome]], *, runs: int, rounds: int, short_rounds: int
+    name: str, breaks: str, run: Callable[[Stage], Awaitable[Outcome]], *, rounds: int, short_rounds: int = 0
 ) -> Campaign:
     return Campaign(
         name=f"detector-{name}",
         breaks=breaks,
         run=run,
-        runs=runs,
+        runs=3,
         rounds=rounds,
         short_rounds=short_rounds,
+        long=not short_rounds,
         budget_minutes=3,
         needs=frozenset({"kafka"}),
     )
@@ -216,28 +217,22 @@ CAMPAIGNS: Final = (
         "killed-at-its-places",
         "the Faust detector is killed before and after its alerts, and after its table",
         _killed_at_its_places,
-        runs=3,
         rounds=5,
         short_rounds=3,
     ),
-    _campaign(
-        "killed", "the Faust detector is killed at any time", _killed_at_any_time, runs=3, rounds=5, short_rounds=2
-    ),
+    _campaign("killed", "the Faust detector is killed at any time", _killed_at_any_time, rounds=5),
     _campaign(
         "killed-far-from-its-broker",
         "the Faust detector is killed, 40 ms away from its broker",
         _killed_far_from_its_broker,
-        runs=3,
         rounds=5,
-        short_rounds=2,
     ),
     _campaign(
         "handed-over",
         "a second Faust detector comes and goes",
         _handed_over,
-        runs=3,
         rounds=5,
         short_rounds=1,
     ),
-    _campaign("sent-back", "the Faust detector's offsets are set back", _sent_back, runs=3, rounds=4, short_rounds=1),
+    _campaign("sent-back", "the Faust detector's offsets are set back", _sent_back, rounds=4, short_rounds=1),
 )

@@ -142,6 +142,7 @@ CAMPAIGNS: Final = (
         runs=4,
         rounds=8,
         budget_minutes=4,
+        long=True,
         needs=frozenset({"kafka"}),
     ),
     Campaign(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from keyledger.contracts.topics import Topic
 from keyledger.eventlog.port import LogUnavailable, TopicMismatch
@@ -30,17 +30,14 @@ async def create_missing(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) ->
         # Another process may have been faster.
         if for_code(code) not in (NoError, TopicAlreadyExistsError):
             raise LogUnavailable(f"making topic {name}: {for_code(code).__name__}: {message}")
-    names = {topic.name for topic in missing}
-    while not _led(await _partitions(admin), names):  # noqa: ASYNC110 - a broker tells nobody
-        await asyncio.sleep(POLL_SECONDS)
+    await _led_partitions(admin, {topic.name for topic in missing})
 
 
 async def check(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
     """Compare partitions, retention and clean-up. Raises TopicMismatch; only warns of too few copies."""
-    partitions = await _partitions(admin)
+    partitions = await _led_partitions(admin, {topic.name for topic in topics})
     copies = min(MAX_REPLICAS, await _broker_count(admin))
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, topic.name, _settings(topic)) for topic in topics]
-    found = {name: settings for answer in await admin.describe_configs(wanted) for name, settings in _described(answer)}
+    found = await _found_settings(admin, topics)
     for topic in topics:
         count = len(partitions[topic.name])
         if count != topic.partitions:
@@ -72,8 +69,25 @@ async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, list[dict[str, An
     return {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
 
 
+async def _led_partitions(admin: AIOKafkaAdminClient, names: set[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the partitions once each of these topics' has a leader: the broker that is asked may hear of them late."""
+    while not _led(partitions := await _partitions(admin), names):  # noqa: ASYNC110 - a broker tells nobody
+        await asyncio.sleep(POLL_SECONDS)
+    return partitions
+
+
 def _led(partitions: dict[str, list[dict[str, Any]]], names: set[str]) -> bool:
     return all(partitions.get(name) and all(one["leader"] >= 0 for one in partitions[name]) for name in names)
+
+
+async def _found_settings(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict[str, dict[str, str]]:
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, topic.name, _settings(topic)) for topic in topics]
+    while True:
+        answers = await admin.describe_configs(wanted)
+        if not any(for_code(one[0]) is UnknownTopicOrPartitionError for answer in answers for one in answer.resources):
+            return {name: settings for answer in answers for name, settings in _described(answer)}
+        # The topics are there, but of several brokers the one that was asked may not have heard of them yet.
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _described(answer: Any) -> Iterator[tuple[str, dict[str, str]]]:
