@@ -7,6 +7,7 @@ from msgspec import Struct
 from keyledger.eventstore.writer import GroupCommit
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.verification.auth_events import AuthEventSink
+from keyledger.verification.node import VerifierNode
 from keyledger_anomalies.changelog import ChangelogLane
 from keyledger_anomalies.loop import DetectorLoop
 from keyledger_relay.heads import Heads
@@ -24,6 +25,7 @@ class Parts(Struct, frozen=True):
     heads: type[Any] = Heads
     runner: type[Any] = ProjectionRunner
     read_model: type[Any] = SimulatedReadModel
+    node: type[Any] = VerifierNode
     sink: type[Any] = AuthEventSink
     detector: type[Any] = DetectorLoop
     lane: type[Any] = ChangelogLane

@@ -9,7 +9,7 @@ from msgspec import Struct
 from keyledger.eventstore import writer
 from keyledger.projections import folding, order, runner
 from keyledger.testing.memory_read_model import MemoryRows
-from keyledger.verification import auth_events
+from keyledger.verification import auth_events, freshness, node
 from keyledger_anomalies import changelog, loop
 from keyledger_relay import heads, relay
 from tests.simulation.altering import Exchange, altered
@@ -128,6 +128,11 @@ def _head_before_its_time() -> Parts:
     return Parts(heads=altered(heads, Exchange(was, planted, 8)).Heads)
 
 
+def _fresh_by_arrival() -> Parts:
+    believing = altered(freshness, Exchange("self.fresh_as_of = head.at", "self.fresh_as_of = self._clock.now()", 12))
+    return Parts(node=altered(node, Freshness=believing.Freshness).VerifierNode)
+
+
 def _uncertain_is_failed() -> Parts:
     was = "deadline = deadline or self._clock.monotonic() + PATIENCE_SECONDS"
     planted = "return [LedgerUnavailable(why) for _ in appends]"
@@ -158,6 +163,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "relay-goes-on": Plant("the relay goes on after a send that failed", _relay_goes_on),
     "alert-after-table-write": Plant("a detector remembers before it has said", _alert_after_table_write),
     "head-before-its-time": Plant("a head's time is read after its position", _head_before_its_time),
+    "fresh-by-arrival": Plant("a node takes a head for as young as its arrival", _fresh_by_arrival),
     "uncertain-is-failed": Plant("a commit in doubt is told as one that failed", _uncertain_is_failed),
     "numbered-at-each-try": Plant("a record of attempts gets a new number with each try", _numbered_at_each_try),
 }

@@ -13,7 +13,7 @@ from keyledger.projections.order import GapInLedger
 from keyledger.projections.port import Generation, Projection
 from keyledger.runtime.together import run_together
 from keyledger.verification.index import LmdbIndex
-from keyledger.verification.node import NodeSettings, VerifierNode
+from keyledger.verification.node import NodeSettings
 from keyledger_anomalies.alerts import AlertPublisher
 from keyledger_relay.patience import Patience
 from keyledger_relay.progress import Progress
@@ -100,7 +100,7 @@ def add_node(system: System) -> Slot:
 
     async def main(process: Process) -> None:
         index = LmdbIndex(system.bench.index, Generation(1), folder=system.bench.folder, lock=None)
-        node = VerifierNode(
+        node = system.parts.node(
             index,
             PEPPERS,
             SimulatedLog(system.broker, process),
