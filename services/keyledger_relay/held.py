@@ -1,9 +1,13 @@
 """What a topic holds, as the relay was told: by it the relay notices what was lost while it runs."""
 
+from typing import Final
+
 from msgspec import Struct
 
-from keyledger.eventlog.port import EventLog
+from keyledger.eventlog.port import EventLog, Record
 from keyledger_relay.feeds import Feed
+
+READ_SECONDS: Final = 5.0
 
 
 class TopicChanged(Exception):
@@ -25,11 +29,12 @@ class Held(Struct):
     first_offset: int
     next_offset: int
 
-    def wrote(self, position: int, count: int, last_offset: int) -> None:
+    async def wrote(self, log: EventLog, position: int, count: int, last_offset: int) -> None:
         """Take note of ``count`` acknowledged records up to ``position``, of which the last has this offset.
 
         Raises:
             TopicChanged: they do not stand where they must.
+            LogUnavailable: what somebody else wrote before them cannot be read.
         """
         began = last_offset + 1 - count
         if began < self.next_offset:
@@ -37,7 +42,30 @@ class Held(Struct):
             raise TopicChanged(self.feed, why, lacks_records=True)
         if not self.position and began > self.next_offset:
             raise TopicChanged(self.feed, "somebody wrote to it while it was empty", lacks_records=False)
+        if began > self.next_offset:
+            await self._look_between(log, began)
         self.position, self.next_offset = position, last_offset + 1
+
+    async def _look_between(self, log: EventLog, began: int) -> None:
+        """Look at what another relay wrote, or an attempt of ours that was given up: behind our end it is a resend.
+
+        In a topic that is being filled again it may be what comes much later: then no reader gets past it.
+        """
+        reader = await log.reader(self.feed.topic, 0, self.next_offset)
+        last, offset = self.position, self.next_offset
+        try:
+            while offset < began:
+                records = await reader.poll(max_records=began - offset, timeout_seconds=READ_SECONDS)
+                if not records:
+                    return  # offsets that hold no record
+                for record in records:
+                    position, offset = _position_of(record), record.offset + 1
+                    if offset <= began and position > last + 1:
+                        why = f"somebody wrote position {position} behind {last}"
+                        raise TopicChanged(self.feed, why, lacks_records=True)
+                    last = max(last, position)
+        finally:
+            await reader.close()
 
     async def look(self, log: EventLog) -> None:
         """Compare with where the topic begins and ends now.
@@ -51,3 +79,9 @@ class Held(Struct):
         if first > self.first_offset or end < acknowledged:
             why = f"it held offsets {self.first_offset} to {acknowledged - 1}, and now {first} to {end - 1}"
             raise TopicChanged(self.feed, why, lacks_records=False)
+
+
+def _position_of(record: Record) -> int:
+    """Return the position that a record states; 0 where it states none."""
+    stated = dict(record.headers).get("ce_id", b"")
+    return int(stated) if stated.isdigit() else 0

@@ -194,7 +194,7 @@ class Relay:
         last_offset = await outlet.producer.send(topic, 0, records)
         failpoints.reach("relay.after_send")
         self._metrics.sent.labels(topic).inc(len(records))
-        outlet.held.wrote(last_position, len(records), last_offset)
+        await outlet.held.wrote(self._log, last_position, len(records), last_offset)
 
 
 def _after(position: int, entries: Sequence[Entry]) -> Sequence[Entry]:

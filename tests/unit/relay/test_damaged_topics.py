@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from keyledger.contracts.topics import EVENTS, LEDGER
-from keyledger.eventlog.port import EventLog, NewRecord
+from keyledger.eventlog.port import EventLog, NewRecord, Producer
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.clock import SystemClock
 from keyledger.testing.memory_log import MemoryLog
 from keyledger_relay.ends import ForeignTopic
 from keyledger_relay.feeds import FEEDS, PRIVATE, PUBLISHED, Feed
 from keyledger_relay.refilling import empty_topics
-from tests.unit.relay.interposed import PassingLedger
+from tests.unit.relay.interposed import PassingLedger, PassingLog
 from tests.unit.relay.kit import (
     DEADLINE_SECONDS,
     append_keys,
@@ -141,6 +141,32 @@ async def test_a_hole_that_resends_hide_is_filled_again_by_the_relay_that_made_i
             return positions(await records_of(log_file, topic))
 
         await until_it_answers(held, list(range(1, 24)))
+
+
+class AnOldBatchArrives(PassingLog):
+    """After the first batch to a topic arrives what an attempt that was given up had sent."""
+
+    def __init__(self, log: MemoryLog, topic: str, old: list[NewRecord]) -> None:
+        super().__init__(log)
+        self._topic, self._old = topic, old
+
+    async def send(self, producer: Producer, topic: str, records: Sequence[NewRecord]) -> int:
+        offset = await super().send(producer, topic, records)
+        if topic == self._topic and self._old:
+            await producer.send(topic, 0, self._old)
+            self._old = []
+        return offset
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.topic)
+async def test_an_old_batch_that_arrives_while_a_topic_is_filled_again_leaves_no_hole(
+    ledger: Ledger, log_file: MemoryLog, feed: Feed
+) -> None:
+    await append_keys(ledger, 20)
+    old = feed.records((await ledger.read(0, limit=20))[14:16], ledger.store_id)
+    relay = relay_of(ledger, AnOldBatchArrives(log_file, feed.topic, old), batch_events=5)
+    async with running(relay):
+        await whole(log_file, 20)
 
 
 async def test_resends_are_no_damage(ledger: Ledger, log: EventLog) -> None:
