@@ -40,8 +40,11 @@ class SmallDisk:
 
 def may_mount() -> bool:
     """Say whether this process may make file systems: root mostly may, a container's root sometimes not."""
+    steps = "mount -t tmpfs none /mnt && truncate -s 8M /mnt/image && mkfs.ext4 -q /mnt/image && mkdir /mnt/disk"
     tried = subprocess.run(
-        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+        ["unshare", "--mount", "sh", "-c", f"{steps} && mount -o loop /mnt/image /mnt/disk"],
+        capture_output=True,
+        check=False,
     )
     return tried.returncode == 0
 
