@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -35,6 +35,10 @@ class Generation(Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.number}.{self.build}"
+
+
+State = Literal["serving", "building", "offered"]
+"""What a generation is for. ``offered``: it was built and compared, and may take the place of the serving one."""
 
 
 class Parked(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from keyledger.contracts.cloudevents import read_private
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import LEDGER
 from keyledger.eventlog.port import EventLog
-from keyledger.projections.port import Generation, Parked
+from keyledger.projections.port import Generation, Parked, State
 
 CLOSE: Final = 1_000
 """So few events behind, the two are compared; the rest is folded while the serving one's state of then is kept."""
@@ -29,10 +29,10 @@ Outcome = Literal["switched", "offered", "differs"]
 
 
 class Status(Struct, frozen=True):
-    """A generation that there is; ``state``: ``serving``, ``building`` or ``offered``."""
+    """A generation that there is."""
 
     generation: Generation
-    state: str
+    state: State
     position: int
     parked: int
 

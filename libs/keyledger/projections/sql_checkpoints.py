@@ -1,6 +1,6 @@
 """Which generations of its read models a SQL database holds, and how far each is."""
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from msgspec import Struct
 from sqlalchemy import (
@@ -22,10 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.port import Checkpoint, Generation
-
-State = Literal["serving", "building", "offered"]
-"""``offered``: it was built and compared, and may take the place of the serving one."""
+from keyledger.projections.port import Checkpoint, Generation, State
 
 
 class Held(Struct, frozen=True):

@@ -7,9 +7,19 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from sqlalchemy import Connection, MetaData, Table, collate, inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, ReadModelUnavailable, Row, Versioned
+from keyledger.projections.generations import generation_to_build, own_generation
+from keyledger.projections.port import (
+    Checkpoint,
+    Generation,
+    Parked,
+    ReadModel,
+    ReadModelUnavailable,
+    Row,
+    State,
+    Versioned,
+)
 from keyledger.projections.sql import make_schema, reading, schema_of, unavailable_if_passing, writing
-from keyledger.projections.sql_checkpoints import CheckpointRow, Held, State, generations_table, held
+from keyledger.projections.sql_checkpoints import CheckpointRow, Held, generations_table, held
 from keyledger.projections.sql_parked import ParkedRows, parked_table
 
 _METADATA: Final = MetaData()
@@ -160,15 +170,13 @@ class SqlReadModel(Generic[Row, RowsOf]):
             serving = _serving(found)
             if serving is not None and serving.generation.number > self.number:
                 raise NewerGeneration(self.name, ours=self.number, found=serving.generation.number)
-            own = [one.generation for one in found if one.generation.number == self.number]
-            if serving is not None and serving.generation in own:
-                self._current = self._open(serving.generation)
-            elif own:
-                self._current = self._open(own[-1])
+            generations = [one.generation for one in found]
+            own = own_generation(generations, None if serving is None else serving.generation, self.number)
+            if own in generations:
+                self._current = self.opened(own)
             else:
-                state: State = "building" if serving else "serving"
-                self._current = await self._make(connection, Generation(self.number), state)
-            if serving is not None and serving.generation != self.current.generation:
+                self._current = await self._make(connection, own, "building" if serving else "serving")
+            if serving is not None and serving.generation != own:
                 self.before = serving.checkpoint
             await self._drop_left_over(connection)
 
@@ -206,7 +214,7 @@ class SqlReadModel(Generic[Row, RowsOf]):
             async with writing(self.engine) as connection:
                 await self._drop_left_over(connection)
         offered = [one.generation for one in found.values() if one.state == "offered"]
-        return self._open(offered[-1]) if offered and offered[-1].number == self.number else None
+        return self.opened(offered[-1]) if offered and offered[-1].number == self.number else None
 
     async def switch(self, successor: ReadModel[Row]) -> None:
         if not isinstance(successor, SqlGeneration):
@@ -214,7 +222,7 @@ class SqlReadModel(Generic[Row, RowsOf]):
         await self._switch(self.current.generation, successor)
 
     async def _switch(self, before: Generation, after: SqlGeneration[Row, RowsOf]) -> None:
-        old = self._open(before)
+        old = self.opened(before)
         async with writing(self.engine) as connection:
             await after.checkpoint_row.set_state(connection, "serving")
             await old.checkpoint_row.remove(connection)
@@ -232,20 +240,19 @@ class SqlReadModel(Generic[Row, RowsOf]):
 
     def opened(self, generation: Generation) -> SqlGeneration[Row, RowsOf]:
         """Return one of ``generations``."""
-        return self._open(generation)
+        return SqlGeneration(self.engine, self.name, generation, self._rows(generation))
 
     async def begin(self) -> SqlGeneration[Row, RowsOf]:
         """Return the generation that is being built, to go on with it; else a new one, made now."""
         async with writing(self.engine) as connection:
             found = await held(connection, _GENERATIONS, self.name)
-            own = [one for one in found if one.generation.number == self.number]
-            building = [one for one in own if one.state != "serving"]
-            if building:
-                made = self._open(building[-1].generation)
-                await made.checkpoint_row.set_state(connection, "building")
-                return made
-            build = own[-1].generation.build + 1 if own else 0
-            return await self._make(connection, Generation(self.number, build), "building")
+            generations, serving = [one.generation for one in found], _serving(found)
+            wanted = generation_to_build(generations, None if serving is None else serving.generation, self.number)
+            if wanted not in generations:
+                return await self._make(connection, wanted, "building")
+            begun = self.opened(wanted)
+            await begun.checkpoint_row.set_state(connection, "building")
+            return begun
 
     async def offer(self, built: SqlGeneration[Row, RowsOf]) -> None:
         """Let it take the serving one's place, as soon as the process that serves looks."""
@@ -259,13 +266,10 @@ class SqlReadModel(Generic[Row, RowsOf]):
             await built.parked_rows.remove_all(connection)
             await self._drop_left_over(connection)
 
-    def _open(self, generation: Generation) -> SqlGeneration[Row, RowsOf]:
-        return SqlGeneration(self.engine, self.name, generation, self._rows(generation))
-
     async def _make(
         self, connection: AsyncConnection, generation: Generation, state: State
     ) -> SqlGeneration[Row, RowsOf]:
-        made = self._open(generation)
+        made = self.opened(generation)
         await made.checkpoint_row.make(connection, state)
         await connection.run_sync(made.rows.table.create, checkfirst=True)
         return made

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -21,6 +21,7 @@ import lmdb
 import msgspec
 from msgspec import Struct
 
+from keyledger.projections.generations import own_generation
 from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, ReadModelUnavailable
 from keyledger.verification.index_files import IndexFiles, IndexInUse, lock_folder, sync, write_durably
 from keyledger.verification.index_rows import IndexRows, checkpoint_in, parked_in
@@ -127,7 +128,7 @@ class LmdbIndex:
         offered = files.offered()
         if self._successor is None and offered is not None and offered.number == self.generation.number:
             try:
-                self._successor = _open_generation(files.of(offered), offered, self._others.size_mb, None)
+                self._successor = _open_generation(files, offered, self._others.size_mb, None)
             except IndexInUse:
                 return None  # whoever built it has not let go of it yet
             except (IndexUnusable, OSError) as error:  # most often it was built by another user
@@ -217,14 +218,9 @@ def open_index(folder: Path, *, generation: int, size_mb: int, boot_id: str | No
     """
     files = IndexFiles(folder)
     serving = files.serving()
-    position = 0
-    if serving is not None and serving.number != generation:
-        position = _position_of(files.of(serving), serving, size_mb)
-        own = [one for one in files.held() if one.number == generation]
-        mine = own[-1] if own else Generation(generation)
-    else:
-        mine = serving or Generation(generation)
-    opened = _open_generation(files.of(mine), mine, size_mb, boot_id, others=OtherGenerations(files, size_mb, position))
+    mine = own_generation(files.held(), serving, generation)
+    position = 0 if serving in (None, mine) else _position_of(files, serving, size_mb)
+    opened = _open_generation(files, mine, size_mb, boot_id, others=OtherGenerations(files, size_mb, position))
     if serving in (None, mine):
         files.serve(mine)
         for older in (one for one in files.held() if one < mine):
@@ -260,12 +256,18 @@ def read_generation(files: IndexFiles, generation: Generation, *, size_mb: int) 
 
 def build_generation(files: IndexFiles, generation: Generation, *, size_mb: int) -> LmdbIndex:
     """Open a generation that is built beside the serving one. Raises what ``open_index`` raises."""
-    return _open_generation(files.of(generation), generation, size_mb, None)
+    return _open_generation(files, generation, size_mb, None)
 
 
 def _open_generation(
-    folder: Path, generation: Generation, size_mb: int, boot_id: str | None, *, others: OtherGenerations | None = None
+    files: IndexFiles,
+    generation: Generation,
+    size_mb: int,
+    boot_id: str | None,
+    *,
+    others: OtherGenerations | None = None,
 ) -> LmdbIndex:
+    folder = files.of(generation)
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
     try:
@@ -291,16 +293,14 @@ def _open_generation(
     return LmdbIndex(environment, generation, folder=folder, lock=lock, others=others)
 
 
-def _position_of(folder: Path, generation: Generation, size_mb: int) -> int:
+def _position_of(files: IndexFiles, generation: Generation, size_mb: int) -> int:
     """Return how far a generation is; 0 where it cannot be read."""
     try:
-        index = read_generation(IndexFiles(folder.parent), generation, size_mb=size_mb)
+        index = read_generation(files, generation, size_mb=size_mb)
     except lmdb.Error:
         return 0
-    try:
+    with closing(index):
         return index.applied().position
-    finally:
-        index.close()
 
 
 def _take(request: Path) -> list[str]:

@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import lmdb
 
 from keyledger.contracts.ports import Clock
 from keyledger.eventlog.port import EventLog
-from keyledger.projections.port import Generation, Parked
+from keyledger.projections.generations import generation_to_build
+from keyledger.projections.port import Generation, Parked, State
 from keyledger.projections.rebuilding import Built, Line, NotNow, Status, ledger_head
 from keyledger.projections.runner import ProjectionRunner
 from keyledger.verification.index import LmdbIndex, build_generation, read_generation
@@ -55,7 +56,7 @@ class IndexRebuildable:
             finally:
                 del self._open[generation]
 
-    def _state(self, generation: Generation) -> Literal["serving", "offered", "building"]:
+    def _state(self, generation: Generation) -> State:
         if generation == self._files.serving():
             return "serving"
         return "offered" if generation == self._files.offered() else "building"
@@ -63,9 +64,7 @@ class IndexRebuildable:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Built]:
         self._files.withdraw()
-        own = [one for one in self._files.held() if one.number == self.number]
-        building = [one for one in own if one != self._files.serving()]
-        generation = building[-1] if building else Generation(self.number, own[-1].build + 1 if own else 0)
+        generation = generation_to_build(self._files.held(), self._files.serving(), self.number)
         with closing(build_generation(self._files, generation, size_mb=self._size_mb)) as index:
             self._open[generation] = index
             try:
