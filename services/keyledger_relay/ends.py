@@ -7,13 +7,13 @@ from msgspec import Struct
 
 from keyledger.contracts.cloudevents import ledger_source
 from keyledger.contracts.envelope import FIRST_PREV_HASH
+from keyledger.eventlog.last_record import last_record
 from keyledger.eventlog.port import EventLog, LogUnavailable, Record
 from keyledger.eventstore.port import Ledger
 from keyledger_relay.feeds import Feed
 
 READ_SECONDS: Final = 5.0
-"""How long a step waits for a record that the bounds say is there."""
-READ_RECORDS: Final = 1_000
+"""How long the first record is waited for, which the bounds say is there."""
 
 _log = structlog.get_logger(__name__)
 
@@ -107,35 +107,6 @@ async def its_row(ledger: Ledger, feed: Feed, record: Record) -> Place:
             "the ledger was restored from a backup and went on from there"
         )
     return Place(position, rows[0].hash)
-
-
-async def last_record(log: EventLog, topic: str) -> Record | None:
-    """Return the last record of partition 0, stepping back over offsets that hold none (transaction markers)."""
-    step = 1
-    while True:
-        # Asked anew at each step: a log that went away says so here, instead of looking like an empty one.
-        first, end = await log.bounds(topic, 0)
-        if first >= end:
-            return None
-        start = max(first, end - step)
-        found = await _last_from(log, topic, start, end)
-        if found is not None or start == first:
-            return found
-        step *= 64
-
-
-async def _last_from(log: EventLog, topic: str, start: int, end: int) -> Record | None:
-    reader = await log.reader(topic, 0, start)
-    last: Record | None = None
-    try:
-        while last is None or last.offset < end - 1:
-            records = await reader.poll(max_records=READ_RECORDS, timeout_seconds=READ_SECONDS)
-            if not records:
-                return last
-            last = records[-1]
-    finally:
-        await reader.close()
-    return last
 
 
 async def _first_record(log: EventLog, topic: str, first_offset: int) -> Record:

@@ -1,9 +1,10 @@
 """Emptying the ledger topics on an operator's word, for the relay to fill them again."""
 
 from keyledger.contracts.cloudevents import ledger_source
+from keyledger.eventlog.last_record import last_record
 from keyledger.eventlog.port import EventLog
 from keyledger.eventstore.port import Ledger
-from keyledger_relay.ends import its_row, last_record
+from keyledger_relay.ends import its_row
 from keyledger_relay.feeds import FEEDS
 
 

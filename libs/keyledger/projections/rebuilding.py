@@ -14,6 +14,7 @@ from msgspec import Struct
 from keyledger.contracts.cloudevents import read_private
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import LEDGER
+from keyledger.eventlog.last_record import last_record
 from keyledger.eventlog.port import EventLog
 from keyledger.projections.port import Generation, Parked, State
 
@@ -115,7 +116,7 @@ class Rebuildable(Protocol):
         ...
 
     async def parked(self) -> dict[str, Parked]:
-        """Return what is parked in the serving one."""
+        """Return what is parked in the serving one; nothing where nobody served it yet."""
         ...
 
     async def request_retry(self, streams: Collection[str]) -> None:
@@ -184,16 +185,10 @@ async def compare(serving: AsyncIterator[Line], built: AsyncIterator[Line]) -> D
 
 async def ledger_head(log: EventLog) -> int:
     """Return the position of the last fact that the log holds."""
-    first, end = await log.bounds(LEDGER.name, 0)
-    if first == end:
+    record = await last_record(log, LEDGER.name)
+    if record is None:
         return 0
-    reader = await log.reader(LEDGER.name, 0, end - 1)
-    try:
-        while not (records := await reader.poll(max_records=1, timeout_seconds=PROGRESS_SECONDS)):
-            pass
-    finally:
-        await reader.close()
-    _, entry = read_private(records[0].headers, records[0].value)
+    _, entry = read_private(record.headers, record.value)
     return entry.header.position
 
 
