@@ -161,7 +161,7 @@ async def _list_parked(process: Process) -> int:
                     str(mark.tries),
                     mark.reason,
                 )
-                for mark in (await one.parked() if await one.statuses() else {}).values()
+                for mark in (await one.parked()).values()
             ]
     if len(lines) == 1:
         typer.echo("nothing is parked")
@@ -174,7 +174,7 @@ async def _retry_parked(process: Process, streams: Sequence[str], *, wait_second
     codes = []
     async with _read_models(process) as found:
         for one in found:
-            before = await one.parked() if await one.statuses() else {}
+            before = await one.parked()
             asked = {stream: mark for stream, mark in before.items() if not streams or stream in streams}
             if asked:
                 await one.request_retry(asked)

@@ -88,6 +88,8 @@ class IndexRebuildable:
         return unused
 
     async def parked(self) -> dict[str, Parked]:
+        if not await self.statuses():
+            return {}
         with self._reading(self._serving()) as index:
             return await index.parked()
 
