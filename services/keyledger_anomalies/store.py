@@ -23,14 +23,13 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from keyledger.contracts import failpoints
 from keyledger.contracts.alert import Alert
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, Versioned
-from keyledger.projections.sql import make_schema, reading, writing
+from keyledger.projections.sql import insert_into, make_schema, reading, writing
 from keyledger.projections.sql_read_model import SqlReadModel
 
 METADATA: Final = MetaData()
@@ -71,7 +70,7 @@ async def next_offset(connection: AsyncConnection, name: str) -> int:
 async def move_cursor(connection: AsyncConnection, name: str, *, expected: int, new: int) -> None:
     """Set the reader's next offset in the caller's transaction. Raises CheckpointMoved if it is not at ``expected``."""
     table = CURSORS.c
-    await connection.execute(_insert(connection, CURSORS).values(name=name, next_offset=0).on_conflict_do_nothing())
+    await connection.execute(insert_into(connection, CURSORS).values(name=name, next_offset=0).on_conflict_do_nothing())
     moved = await connection.execute(
         update(CURSORS).where(table.name == name, table.next_offset == expected).values(next_offset=new)
     )
@@ -108,7 +107,7 @@ class AlertsTable:
     async def save(self, connection: AsyncConnection, changed: Mapping[str, Versioned[Alert]]) -> None:
         # An alert is equal to the byte however often it is said: what is there stays.
         rows = [_row(one.row) for one in changed.values() if one.row is not None]
-        await connection.execute(_insert(connection, self.table).on_conflict_do_nothing(), rows)
+        await connection.execute(insert_into(connection, self.table).on_conflict_do_nothing(), rows)
 
 
 class AlertStore(SqlReadModel[Alert, AlertsTable]):
@@ -190,10 +189,6 @@ async def store(
 def at(offset: int) -> Checkpoint:
     """Return the checkpoint of who reads this offset of the alerts topic next."""
     return Checkpoint(position=offset, next_offset=offset)
-
-
-def _insert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def _row(alert: Alert) -> dict[str, object]:

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, Text, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyledger.projections.port import Generation, Parked
+from keyledger.projections.sql import insert_into
 from keyledger.projections.sql_checkpoints import generation_columns, is_of, key_of
 
 _FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(Parked))
@@ -48,7 +48,7 @@ class ParkedRows:
 
     async def put(self, connection: AsyncConnection, parked: Collection[Parked]) -> None:
         """Keep the marks in the place of earlier ones. A request for another try ends with it."""
-        insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(self._table)
+        insert = insert_into(connection, self._table)
         keys = (*self._key, "stream")
         fresh = {column.name: insert.excluded[column.name] for column in self._table.c if column.name not in keys}
         values = [{**self._key, "retry_requested": False, **msgspec.structs.asdict(one)} for one in parked]
