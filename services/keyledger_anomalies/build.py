@@ -131,8 +131,7 @@ def rebuildable(process: Process, event_log: EventLog) -> SqlRebuildable:
 
 
 def _engine(settings: Settings) -> AsyncEngine:
-    url = settings.alerts_url
-    return open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA)
+    return open_engine(settings.alerts_url, schema=SCHEMA)
 
 
 def _detector(

@@ -129,6 +129,6 @@ def rebuildable(process: Process, event_log: EventLog) -> SqlRebuildable:
 
 def _engine(url: str) -> AsyncEngine:
     try:
-        return open_engine(url, schema=None if url.startswith("sqlite") else SCHEMA)
+        return open_engine(url, schema=SCHEMA)
     except ValueError as error:
         raise InvalidSettings(f"KEYLEDGER_DIRECTORY_DATABASE_URL: {error}") from None
