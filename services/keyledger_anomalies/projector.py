@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from keyledger.contracts.alert import RECORD_TYPE, Alert, decode_alert
 from keyledger.contracts.cloudevents import TYPE_PREFIX, MalformedRecord, rfc3339
 from keyledger.contracts.ports import Clock
+from keyledger.contracts.registry import UNREADABLE
 from keyledger.contracts.topics import ALERTS
 from keyledger.eventlog.port import EventLog, LogUnavailable, OffsetOutOfRange, Record
 from keyledger.eventstore.port import CheckpointMoved
@@ -209,7 +210,7 @@ def read_alert(record: Record) -> Alert:
     if event_type == TYPE_PREFIX + RECORD_TYPE:
         try:
             return decode_alert(record.value or b"")
-        except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        except UNREADABLE as error:
             why = f"it cannot be decoded: {type(error).__name__}"
     raise UnreadableAlert(
         Parked(

@@ -96,6 +96,9 @@ class Published(Struct, frozen=True):
     data: bytes
 
 
+UNREADABLE: Final = (ValueError, RecursionError)
+"""What msgspec raises for data that it cannot read: its own errors are ValueErrors, as is text that is no UTF-8."""
+
 _encode: Final = msgspec.json.Encoder().encode
 _QUOTED_VALUE: Final = re.compile(r"enum value .*(?= - at `\$|$)", re.DOTALL)
 
@@ -143,7 +146,7 @@ def _read(entry: Entry, registered: EventType, form: type[Struct]) -> Any:
         if entry.header.schema_version < registered.schema_version:
             data = _encode(_upcast(entry, registered.upcasters))
         return _decoder(form).decode(data)
-    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+    except UNREADABLE as error:
         # It repeats a value that is none of an enumeration's, and nothing else of what it reads. So no trace shows it.
         raise UndecodableEvent(entry, _QUOTED_VALUE.sub("enum value", str(error))) from None
 

@@ -14,6 +14,7 @@ from keyledger.contracts.auth_event import AuthAttempt, Surface
 from keyledger.contracts.cloudevents import attributes
 from keyledger.contracts.freshness import REPORT_TYPE, StalePolicy, VerifierReport, decode_head
 from keyledger.contracts.ports import Clock, Randomness
+from keyledger.contracts.registry import UNREADABLE
 from keyledger.contracts.topics import HEADS, VERIFIERS
 from keyledger.contracts.verdict import Code
 from keyledger.domain.events import Environment
@@ -172,7 +173,7 @@ class VerifierNode:
     def _hear(self, record: Record) -> None:
         try:
             head = decode_head(record.value or b"")
-        except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        except UNREADABLE as error:
             # Not believed, so at worst the node becomes stale: whoever writes here must not be able to stop it.
             self.freshness.refused_heads += 1
             log.error("%s offset %d is no head of the ledger: %s", record.topic, record.offset, error)  # noqa: TRY400 - the place is enough
