@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -12,6 +12,7 @@ import httpx2
 
 from keyledger.web.app import REQUEST_ID_HEADER
 from tests.faults.processes import Served
+from tests.faults.waiting import until
 
 REQUEST_SECONDS = 30.0
 PAUSE_SECONDS = 0.01
@@ -176,6 +177,29 @@ async def live_until_it_stands(
     """Let writers write until a service stands still at its failpoint."""
     await live(clients, chance, lambda: service.stands_still or not service.runs, writers=writers)
     assert service.runs, service.last_words()
+
+
+async def live_through(
+    clients: ClientLedger, chance: random.Random, breaking: Coroutine[Any, Any, None], *, writers: int
+) -> None:
+    """Let writers write until ``breaking`` is done; also a fault that falls ends the writing, and is raised."""
+    broken = asyncio.create_task(breaking)
+    await live(clients, chance, broken.done, writers=writers)
+    await broken
+
+
+async def until_answered(clients: ClientLedger, number: int, *services: Served, refused: int = 0) -> None:
+    """Return once so many more writes were answered, and refused or lost, than now; AssertionError as ``until``."""
+
+    def refusals() -> int:
+        return clients.count("failed") + clients.count("unknown")
+
+    enough, enough_refused = clients.count("ok") + number, refusals() + refused
+    await until(
+        lambda: clients.count("ok") >= enough and refusals() >= enough_refused,
+        f"{number} more writes are answered and {refused} refused",
+        *services,
+    )
 
 
 async def _write(clients: ClientLedger, chance: random.Random, enough: Callable[[], bool]) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from keyledger.contracts.topics import EVENTS, LEDGER
 from keyledger.eventlog.port import LogUnavailable, OffsetOutOfRange
 from tests.faults.campaign import Outcome
-from tests.faults.clients import ClientLedger
+from tests.faults.clients import ClientLedger, until_answered
 from tests.faults.judging import judge_all
 from tests.faults.oracle.topics import topic_violations
 from tests.faults.processes import Served, World, world_in
@@ -42,8 +42,7 @@ class Deployment:
 
     async def answered(self, number: int) -> None:
         """Return once so many more writes were answered than now; the ledger does not depend on the log."""
-        enough = self.clients.count("ok") + number
-        await until(lambda: self.clients.count("ok") >= enough, f"{number} more writes are answered")
+        await until_answered(self.clients, number)
 
     async def caught_up(self) -> None:
         """Return once both topics hold everything that the ledger holds now, whatever stands there besides."""

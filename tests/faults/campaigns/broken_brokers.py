@@ -14,7 +14,7 @@ from keyledger.eventlog.kafka import KafkaLog
 from keyledger.eventlog.port import LogUnavailable, NewRecord
 from tests.faults.brokers import OwnBrokers, broker_behind_a_proxy, three_brokers
 from tests.faults.campaign import Campaign, Outcome, Stage
-from tests.faults.clients import live
+from tests.faults.clients import live_through
 from tests.faults.deployments import Deployment, deployed
 from tests.faults.proxy import Proxy
 
@@ -86,15 +86,8 @@ async def _one_broker(stage: Stage) -> Outcome:
                 if stage.random.random() < 0.5:  # else the next one strikes while this one is still felt
                     await deployment.caught_up()
 
-        await _under_load(stage, deployment, breaking())
+        await live_through(deployment.clients, stage.random, breaking(), writers=WRITERS)
         return await deployment.judged(faults=stage.rounds)
-
-
-async def _under_load(stage: Stage, deployment: Deployment, breaking: Awaitable[None]) -> None:
-    """Write while it is broken; also a fault that falls ends the writing."""
-    broken = asyncio.ensure_future(breaking)
-    await live(deployment.clients, stage.random, broken.done, writers=WRITERS)
-    await broken
 
 
 async def _three_brokers(stage: Stage) -> Outcome:
@@ -122,7 +115,7 @@ async def _three_brokers(stage: Stage) -> Outcome:
                 await brokers.start([first, second])
                 await deployment.caught_up()
 
-        await _under_load(stage, deployment, breaking())
+        await live_through(deployment.clients, stage.random, breaking(), writers=WRITERS)
         outcome = await deployment.judged(faults=2 * stage.rounds)
         outcome.violations += violations
         return outcome

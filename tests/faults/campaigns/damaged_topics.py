@@ -1,6 +1,5 @@
 """The ledger's topics truncated, made anew, and written to by strangers, while nodes and the directory follow them."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -13,7 +12,7 @@ from keyledger_relay.feeds import FEEDS, Feed
 from keyledger_relay.refilling import empty_topics
 from tests.faults.brokers import broker_behind_a_proxy
 from tests.faults.campaign import Campaign, Outcome, Stage
-from tests.faults.clients import live
+from tests.faults.clients import live_through
 from tests.faults.deployments import Deployment, deployed
 from tests.faults.waiting import until
 from tests.unit.relay.kit import records_of
@@ -101,9 +100,7 @@ async def _damaged(stage: Stage) -> Outcome:
                 await deployment.answered(WAITED_FOR)
                 await deployment.caught_up()
 
-        broken = asyncio.create_task(breaking())
-        await live(deployment.clients, stage.random, broken.done, writers=WRITERS)
-        await broken
+        await live_through(deployment.clients, stage.random, breaking(), writers=WRITERS)
         return await deployment.judged(faults=stage.rounds)
 
 

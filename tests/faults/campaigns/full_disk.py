@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.campaign import Campaign, Outcome, Stage
-from tests.faults.clients import ClientLedger, live
+from tests.faults.clients import ClientLedger, live_through, until_answered
 from tests.faults.judging import judge_all, judge_ledger
 from tests.faults.postgres import own_postgres
 from tests.faults.processes import SERVE, Served, world_in
 from tests.faults.small_disk import SmallDisk, files_may_not_grow, small_disk
-from tests.faults.waiting import until
 
 WRITERS: Final = 4
 MOST_REFUSED: Final = 4
@@ -34,7 +33,7 @@ async def _everything_in_one_process(stage: Stage) -> Outcome:
                 wal = await asyncio.to_thread(_size, Path(f"{world.data_dir}/ledger.db-wal"))
                 stage.say("no room in the ledger's file")
                 with files_may_not_grow(serve.process.pid, stage.random.choice((0, wal))):
-                    await _until(clients, serve, refused=stage.random.randint(1, MOST_REFUSED))
+                    await until_answered(clients, 0, serve, refused=stage.random.randint(1, MOST_REFUSED))
 
         await _broken_again_and_again(stage, clients, serve, break_once)
         return await judge_all(world, clients, faults=stage.rounds, verifier=serve, directory=serve, nodes=("serve-0",))
@@ -63,35 +62,19 @@ async def _broken_again_and_again(
 ) -> None:
     async def breaking() -> None:
         for _ in range(stage.rounds):
-            await _until(clients, service, ok=stage.random.randint(5, 40))
+            await until_answered(clients, stage.random.randint(5, 40), service)
             await break_once()
-        await _until(clients, service, ok=10)
+        await until_answered(clients, 10, service)
 
-    work = asyncio.create_task(breaking())
-    await live(clients, stage.random, work.done, writers=WRITERS)
-    await work
+    await live_through(clients, stage.random, breaking(), writers=WRITERS)
 
 
 async def _full(stage: Stage, disk: SmallDisk, clients: ClientLedger, service: Served) -> None:
     await asyncio.to_thread(disk.fill)
     try:
-        await _until(clients, service, refused=stage.random.randint(1, MOST_REFUSED))
+        await until_answered(clients, 0, service, refused=stage.random.randint(1, MOST_REFUSED))
     finally:
         disk.free()
-
-
-async def _until(clients: ClientLedger, service: Served, *, ok: int = 0, refused: int = 0) -> None:
-    """Return once so many more writes were answered or refused; AssertionError when the service ends."""
-
-    def refusals() -> int:
-        return clients.count("failed") + clients.count("unknown")
-
-    enough_ok, enough_refused = clients.count("ok") + ok, refusals() + refused
-    await until(
-        lambda: clients.count("ok") >= enough_ok and refusals() >= enough_refused,
-        f"{ok} more writes are answered and {refused} refused",
-        service,
-    )
 
 
 def _size(file: Path) -> int:

@@ -1,15 +1,13 @@
 """Postgres is killed under load, whole or in one of its processes; the command service lives on."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import Final
 
 from tests.faults.campaign import Campaign, Outcome, Stage
-from tests.faults.clients import ClientLedger, live
+from tests.faults.clients import ClientLedger, live_through, until_answered
 from tests.faults.judging import judge_ledger
 from tests.faults.postgres import OwnPostgres, own_postgres
 from tests.faults.processes import Served, world_in
-from tests.faults.waiting import until
 
 WRITERS: Final = 4
 
@@ -20,16 +18,15 @@ async def _killed_again_and_again(stage: Stage) -> Outcome:
         world = await stack.enter_async_context(world_in(stage.folder, database_url=postgres.url))
         service = await world.started("commands")
         clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
-        breaking = asyncio.create_task(_break(stage, postgres, clients, service))
-        await live(clients, stage.random, breaking.done, writers=WRITERS)
-        await breaking
+        breaking = _break(stage, postgres, clients, service)
+        await live_through(clients, stage.random, breaking, writers=WRITERS)
         return await judge_ledger(world, clients, faults=stage.rounds)
 
 
 async def _break(stage: Stage, postgres: OwnPostgres, clients: ClientLedger, service: Served) -> None:
     """Kill it each time that some writes were answered since the last time; at the end let it answer some."""
     for _ in range(stage.rounds):
-        await _until_answered(clients, stage.random.randint(1, 30), service)
+        await until_answered(clients, stage.random.randint(1, 30), service)
         whole, children = stage.random.random() < 0.5, postgres.children
         stage.say("all of it" if whole else "one of its processes")
         if whole or not children:  # it has none while it still recovers from the last time
@@ -37,12 +34,7 @@ async def _break(stage: Stage, postgres: OwnPostgres, clients: ClientLedger, ser
             await postgres.start()
         else:
             postgres.crash(stage.random.choice(children))
-    await _until_answered(clients, 10, service)
-
-
-async def _until_answered(clients: ClientLedger, number: int, service: Served) -> None:
-    enough = clients.count("ok") + number
-    await until(lambda: clients.count("ok") >= enough, f"{number} more writes are answered", service)
+    await until_answered(clients, 10, service)
 
 
 CAMPAIGNS: Final = (
