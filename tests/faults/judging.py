@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from keyledger.eventlog.port import EventLog
 from keyledger.web.positions import position_tokens
 from tests.faults.campaign import Outcome
 from tests.faults.clients import ClientLedger
@@ -11,7 +10,7 @@ from tests.faults.oracle.read_models import directory_violations, index_violatio
 from tests.faults.oracle.topics import alert_violations, topic_violations
 from tests.faults.oracle.verdicts import verdict_violations
 from tests.faults.processes import Served, World
-from tests.faults.waiting import until
+from tests.faults.waiting import until, until_none
 
 
 async def judge_ledger(world: World, clients: ClientLedger, *, faults: int) -> Outcome:
@@ -55,7 +54,8 @@ async def judge_all(
         if nodes:
             violations += await index_violations(world.settings, log, nodes, head=head.position, folder=world.folder)
         if alerts:
-            violations += await _alert_violations(log)
+            # The detector may still be reading the last attempts.
+            violations += await until_none(partial(alert_violations, log))
     outcome.violations += violations
     return outcome
 
@@ -80,18 +80,3 @@ async def until_caught_up(
         await until(partial(verifies, verifier), "the verifier has applied the ledger's head", verifier)
     if directory is not None:
         await until(partial(lists, directory), "the directory has applied the ledger's head", directory)
-
-
-async def _alert_violations(log: EventLog) -> list[str]:
-    """Return what stays wrong with the alerts: the detector may still be reading the last attempts."""
-    violations: list[str] = []
-
-    async def agree() -> bool:
-        violations[:] = await alert_violations(log)
-        return not violations
-
-    try:
-        await until(agree, "the alerts are those of a fold of all attempts")
-    except AssertionError:
-        return violations
-    return []

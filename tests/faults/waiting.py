@@ -22,6 +22,15 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], what: str, *service
         raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {what}") from None
 
 
+async def until_none(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    """Look until nothing is wrong any more; return what still is when time is over."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + DEADLINE_SECONDS
+    while (wrong := await look()) and clock() < deadline:  # noqa: ASYNC110 - it stands in other processes
+        await asyncio.sleep(LOOK_SECONDS)
+    return wrong
+
+
 async def _asked(holds: Callable[[], bool | Awaitable[bool]]) -> bool:
     answer = holds()
     return answer if isinstance(answer, bool) else await answer

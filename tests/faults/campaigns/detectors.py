@@ -4,17 +4,17 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from infra.local import start_kafka
-from infra.local.ports import free_port
 from keyledger.contracts.failpoints import Name
 from keyledger.eventlog.port import Record
+from tests.faults.brokers import broker_behind_a_proxy
 from tests.faults.campaign import Campaign, Outcome, Stage
-from tests.faults.proxy import Proxy
+from tests.faults.waiting import until, until_none
 from tests.integration.anomalies.fleet import STANDSTILL_SECONDS, AlertsRead, DetectorEnded, Fleet, clean_pass, feed
 from tests.integration.anomalies.traffic import PARTITIONS, records_of
 from tests.unit.detection.attempts import fold
@@ -57,23 +57,19 @@ class Pursuit:
             outcome.violations.append(f"{missing} of {len(expected)} alerts are missing, {strange} should not be")
         if len({record.value for record in self.read.records}) != len(self.read.ids):
             outcome.violations.append("an alert was said again in another form")
-        if (written := await self._table_once(table)) != table:
-            differing = [key for key in table.keys() | written.keys() if table.get(key) != written.get(key)]
-            outcome.violations.append(f"{len(differing)} of {len(table)} table entries differ: {sorted(differing)[:5]}")
+        # The last entries follow their alerts.
+        if differing := await until_none(partial(self._differing_entries, table)):
+            outcome.violations.append(f"{len(differing)} of {len(table)} table entries differ: {differing[:5]}")
         return outcome
 
-    async def _table_once(self, wanted: dict[str, bytes]) -> dict[str, bytes]:
-        """Return what the change log says; the last entries follow their alerts, so it may take a moment."""
+    async def _differing_entries(self, wanted: dict[str, bytes]) -> list[str]:
+        """Return the keys whose last entry in the change log is another one."""
+        self.fleet.check()
         written = dict[str, bytes]()
-        for _ in range(60):
-            written = {}
-            for partition in range(PARTITIONS):
-                for record in await everything_of(self.fleet.log, self.fleet.changelog, partition):
-                    written[(record.key or b"").decode()] = record.value or b""
-            if written == wanted:
-                break
-            await asyncio.sleep(1)
-        return written
+        for partition in range(PARTITIONS):
+            for record in await everything_of(self.fleet.log, self.fleet.changelog, partition):
+                written[(record.key or b"").decode()] = record.value or b""
+        return sorted(key for key in wanted.keys() | written.keys() if wanted.get(key) != written.get(key))
 
     def _up_to(self, count: int, *, since: int = 0) -> dict[int, list[Record]]:
         return {partition: records[since:count] for partition, records in self._records.items()}
@@ -119,15 +115,12 @@ async def _killed_at_any_time(stage: Stage) -> Outcome:
 
 
 async def _killed_far_from_its_broker(stage: Stage) -> Outcome:
-    port = free_port()
-    async with Proxy(port) as proxy:
-        broker = await asyncio.to_thread(start_kafka, stage.folder / "kafka", port, advertised_port=proxy.port)
-        try:
-            async with _pursuit(stage, broker.bootstrap) as pursuit:
-                proxy.slow(latency_seconds=LATENCY_SECONDS)
-                return await _killed_by_the_clock(stage, pursuit)
-        finally:
-            await asyncio.to_thread(broker.stop)
+    async with (
+        broker_behind_a_proxy(stage.folder / "kafka") as (broker, proxy),
+        _pursuit(stage, broker.bootstrap) as pursuit,
+    ):
+        proxy.slow(latency_seconds=LATENCY_SECONDS)
+        return await _killed_by_the_clock(stage, pursuit)
 
 
 async def _killed_by_the_clock(stage: Stage, pursuit: Pursuit) -> Outcome:
@@ -181,17 +174,18 @@ async def _set_back(fleet: Fleet, offset: int) -> None:
     """Commit this offset for every partition, once the group's last member is taken for dead."""
     consumer = AIOKafkaConsumer(bootstrap_servers=fleet.bootstrap, group_id=fleet.group, enable_auto_commit=False)
     places = {TopicPartition(fleet.attempts.name, partition): offset for partition in range(PARTITIONS)}
+
+    async def committed() -> bool:
+        try:
+            await consumer.commit(places)
+        except KafkaError:  # the group still has a member
+            return False
+        return True
+
     await consumer.start()
     try:
         consumer.assign(list(places))
-        async with asyncio.timeout(STANDSTILL_SECONDS):
-            while True:
-                try:
-                    await consumer.commit(places)
-                except KafkaError:
-                    await asyncio.sleep(1)  # the group still has a member
-                else:
-                    return
+        await until(committed, "the group's last member is taken for dead")
     finally:
         await consumer.stop()
 
