@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import groupby
 from typing import Any
 
-from keyledger.contracts.alert import Alert, decode_alert
+from keyledger.contracts.alert import decode_alert
 from keyledger.contracts.auth_event import decode_attempts
 from keyledger.contracts.cloudevents import read_private
 from keyledger.contracts.envelope import FIRST_PREV_HASH, chain_hash, encode_header
@@ -12,7 +12,6 @@ from keyledger.contracts.freshness import decode_head
 from keyledger.contracts.registry import decode
 from keyledger.contracts.topics import ALERTS, AUTH, AUTH_BY_SOURCE, EVENTS, HEADS, LEDGER
 from keyledger.detection.failed_burst import RULE
-from keyledger.detection.records import observe_record, read_attempts
 from keyledger.domain import keys
 from keyledger.eventlog.port import Record
 from keyledger.projections.port import Projection, Versioned
@@ -20,6 +19,8 @@ from tests.simulation.attempts import Attempts
 from tests.simulation.callers import Callers, Order
 from tests.simulation.history import key_of
 from tests.simulation.system import System, Violation
+from tests.unit.detection.attempts import fold
+from tests.unit.relay.kit import positions
 
 
 def lagging(system: System, callers: Callers) -> list[str]:
@@ -143,11 +144,6 @@ def _guards_held(system: System, orders: list[Order]) -> None:
         versions[entry.header.stream] += 1
 
 
-def position_of(record: Record) -> int:
-    """Return the ledger position that a record of a ledger topic carries."""
-    return int(dict(record.headers)["ce_id"])
-
-
 def _topics_hold_everything_in_order(system: System) -> None:
     entries = system.database.store.entries
     for topic in (LEDGER.name, EVENTS.name):
@@ -162,7 +158,7 @@ def _topics_hold_everything_in_order(system: System) -> None:
 def _disorder(records: list[Record], head: int) -> str:
     """Say what keeps these records from being 1 to ``head`` in order, with resends only; nothing if nothing does."""
     last = 0
-    for position in map(position_of, records):
+    for position in positions(records):
         if position > last + 1:
             return f"{position} follows {last}"
         last = max(last, position)
@@ -245,13 +241,10 @@ def _attempt_ids(system: System, topic: str, boot: str) -> set[str]:
 
 
 def _alerts_equal_a_clean_pass(system: System) -> None:
-    clean: dict[str, Alert] = {}
-    for partition in range(AUTH_BY_SOURCE.partitions):
-        entries: dict[str, bytes] = {}
-        for record in system.broker.records[AUTH_BY_SOURCE.name, partition]:
-            observed = observe_record(read_attempts(record), entries)
-            entries.update(observed.entries)
-            clean.update((alert.id, alert) for alert in observed.alerts)
+    folded = (
+        fold(system.broker.records[AUTH_BY_SOURCE.name, partition])[0] for partition in range(AUTH_BY_SOURCE.partitions)
+    )
+    clean = {alert.id: alert for alerts in folded for alert in alerts}
     told = [decode_alert(record.value or b"") for record in system.broker.records[ALERTS.name, 0]]
     said = [alert for alert in told if alert.rule == RULE]
     for alert_id, same in groupby(sorted(said, key=lambda alert: alert.id), key=lambda alert: alert.id):

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from keyledger.contracts.alert import Alert
 from keyledger.contracts.envelope import Entry
 from keyledger.contracts.topics import ALERTS, AUTH_BY_SOURCE
-from keyledger.detection.records import observe_record, read_attempts
 from keyledger.eventlog.port import EventLog, Record
 from keyledger.eventstore.port import Ledger
 from keyledger_anomalies.projector import read_alert
 from keyledger_relay.feeds import FEEDS, Feed
 from tests.faults.oracle.ledger import rows_of
+from tests.unit.detection.attempts import fold
 from tests.unit.relay.kit import records_of
 
 
@@ -66,11 +66,7 @@ async def alert_violations(log: EventLog) -> list[str]:
 
 async def folded_alerts(log: EventLog) -> dict[str, Alert]:
     """Return the alerts that an undisturbed fold of all attempts says, by id."""
-    alerts: dict[str, Alert] = {}
-    for partition in range(AUTH_BY_SOURCE.partitions):
-        entries: dict[str, bytes] = {}
-        for record in await records_of(log, AUTH_BY_SOURCE.name, partition):
-            observed = observe_record(read_attempts(record), entries)
-            entries.update(observed.entries)
-            alerts |= {alert.id: alert for alert in observed.alerts}
-    return alerts
+    folded = [
+        fold(await records_of(log, AUTH_BY_SOURCE.name, partition))[0] for partition in range(AUTH_BY_SOURCE.partitions)
+    ]
+    return {alert.id: alert for alerts in folded for alert in alerts}
