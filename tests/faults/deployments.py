@@ -75,7 +75,6 @@ class Deployment:
             faults=faults,
             verifier=self.services["verification"],
             directory=self.services["directory"],
-            nodes=("node",),
             alerts=False,
         )
 
@@ -108,8 +107,7 @@ async def deployed(folder: Path, *, kafka_bootstrap: str | None = None) -> Async
     """Start everything on a ledger in a file and a log in Kafka, or else in a file too, and keep it running."""
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(world_in(folder, kafka_bootstrap=kafka_bootstrap))
-        services = {name: world.service(name) for name in ("commands", "relay", "directory")}
-        services["verification"] = world.service("verification", KEYLEDGER_NODE="node")
+        services = {name: world.service(name) for name in ("commands", "relay", "directory", "verification")}
         await services["commands"].start()  # the first one makes the root key
         await services["commands"].until_ready()
         for name in ("relay", "directory", "verification"):

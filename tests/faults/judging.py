@@ -33,13 +33,11 @@ async def judge_all(
     faults: int,
     verifier: Served | None = None,
     directory: Served | None = None,
-    nodes: tuple[str, ...] = (),
     alerts: bool = True,
 ) -> Outcome:
     """Return the outcome by everything: ledger, topics, verdicts, rebuilt read models and, if asked for, alerts.
 
-    Every service must be there again; a verifier or directory that there is none of is not judged. ``nodes``: the names
-    of the verifier nodes whose indexes are compared.
+    Every service must be there again; a verifier or directory that there is none of is not judged.
     """
     outcome = await judge_ledger(world, clients, faults=faults)
     async with world.ledger() as ledger, world.log() as log:
@@ -49,10 +47,11 @@ async def judge_all(
         violations = await topic_violations(ledger, log)
         if verifier is not None:
             violations += await verdict_violations(clients, at_least=at_least, origin=verifier.origin)
+            violations += await index_violations(
+                world.settings, log, verifier.node, head=head.position, folder=world.folder
+            )
         if directory is not None:
             violations += await directory_violations(world.settings, log, head=head.position, folder=world.folder)
-        if nodes:
-            violations += await index_violations(world.settings, log, nodes, head=head.position, folder=world.folder)
         if alerts:
             # The detector may still be reading the last attempts.
             violations += await until_none(partial(alert_violations, log))

@@ -35,7 +35,7 @@ class Served:
     """One process that serves HTTP at a port of its own, the same over all its lives."""
 
     def __init__(self, name: str, command: Sequence[str], settings: Mapping[str, str], log: Path) -> None:
-        self.name = name
+        self.name, self.node = name, settings["KEYLEDGER_NODE"]
         self.origin = f"http://127.0.0.1:{settings['KEYLEDGER_PORT']}"
         self._command, self._settings, self._log = command, settings, log
         self._process: asyncio.subprocess.Process | None = None

@@ -36,7 +36,7 @@ async def _everything_in_one_process(stage: Stage) -> Outcome:
                     await until_answered(clients, 0, serve, refused=stage.random.randint(1, MOST_REFUSED))
 
         await _broken_again_and_again(stage, clients, serve, break_once)
-        return await judge_all(world, clients, faults=stage.rounds, verifier=serve, directory=serve, nodes=("serve-0",))
+        return await judge_all(world, clients, faults=stage.rounds, verifier=serve, directory=serve)
 
 
 async def _alone_on_postgres(stage: Stage) -> Outcome:

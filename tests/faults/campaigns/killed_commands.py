@@ -35,9 +35,7 @@ async def _everything_in_one_process(stage: Stage) -> Outcome:
     async with world_in(stage.folder) as world:
         serve = world.service(SERVE)
         async with await _killed_again_and_again(stage, world, serve) as clients:
-            return await judge_all(
-                world, clients, faults=stage.rounds, verifier=serve, directory=serve, nodes=("serve-0",)
-            )
+            return await judge_all(world, clients, faults=stage.rounds, verifier=serve, directory=serve)
 
 
 async def _alone_on_postgres(stage: Stage) -> Outcome:

@@ -25,7 +25,7 @@ async def _node_killed(stage: Stage) -> Outcome:
         world = await stack.enter_async_context(world_in(stage.folder))
         service = await world.started("commands")
         await world.started("relay")
-        node = world.service("verification", KEYLEDGER_NODE="node")
+        node = world.service("verification")
         clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
         for _ in range(stage.rounds):
             place = f"{stage.random.choice(PLACES)}:kill@{stage.random.randint(1, LATEST_BATCH)}"
@@ -34,10 +34,10 @@ async def _node_killed(stage: Stage) -> Outcome:
             machine = stage.random.random() < 0.5
             stage.say(f"{place}{' with its machine' if machine else ''}")
             if machine:
-                await asyncio.to_thread(_machine_went_down, world.data_dir / "index-node", stage.random)
+                await asyncio.to_thread(_machine_went_down, world.data_dir / f"index-{node.node}", stage.random)
         await node.start()
         await node.until_ready()
-        return await judge_all(world, clients, faults=stage.rounds, verifier=node, nodes=("node",), alerts=False)
+        return await judge_all(world, clients, faults=stage.rounds, verifier=node, alerts=False)
 
 
 def _machine_went_down(index: Path, chance: random.Random) -> None:

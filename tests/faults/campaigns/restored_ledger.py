@@ -41,9 +41,7 @@ async def _restored(stage: Stage) -> Outcome:
         await serve.start()
         await serve.until_ready()
         before.keys = []
-        outcome = await judge_all(
-            world, before, faults=3, verifier=serve, directory=serve, nodes=("serve-0",), alerts=False
-        )
+        outcome = await judge_all(world, before, faults=3, verifier=serve, directory=serve, alerts=False)
         violations += [f"{key.id}, which is lost, was accepted" for key in lost if await _accepts(before, serve, key)]
         outcome.violations += violations
         return outcome
