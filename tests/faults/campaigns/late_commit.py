@@ -22,7 +22,7 @@ PAGE_ROWS: Final = 1_000
 Write = Callable[[str], Awaitable[object]]
 Read = Callable[[int], Awaitable[list[tuple[int, str]]]]
 """Returns what stands after a position, each with its position."""
-Store = tuple[list[Write], Read]
+Store = tuple[Write, Read]
 
 
 async def _ledger(stage: Stage) -> Outcome:
@@ -40,10 +40,10 @@ async def _tailed(stage: Stage, store_at: Callable[[str, str, AsyncExitStack], A
         database = await stack.enter_async_context(fresh_database(stage.servers.postgres_url()))
         proxy = await stack.enter_async_context(CuttingProxy(database))
         outcome = Outcome()
-        writes, read = await store_at(database, proxy.url, stack)
+        write, read = await store_at(database, proxy.url, stack)
         proxy.faults = _held_commits(stage, outcome)
-        facts = [[f"{writer}-{number}" for number in range(stage.rounds)] for writer in range(len(writes))]
-        writing = asyncio.gather(*(_write_all(write, own) for write, own in zip(writes, facts, strict=True)))
+        facts = [[f"{writer}-{number}" for number in range(stage.rounds)] for writer in range(WRITERS)]
+        writing = asyncio.gather(*(_write_all(write, own) for own in facts))
         seen: list[str] = []
         last = 0
         while True:
@@ -95,7 +95,7 @@ async def _ledger_at(direct: str, held: str, stack: AsyncExitStack) -> Store:
     async def write(fact: str) -> None:
         await ledgers[int(fact[0])].append(an_append(fact))
 
-    return [write] * WRITERS, read
+    return write, read
 
 
 async def _bigserial_at(direct: str, held: str, stack: AsyncExitStack) -> Store:
@@ -116,7 +116,7 @@ async def _bigserial_at(direct: str, held: str, stack: AsyncExitStack) -> Store:
     async def read(after: int) -> list[tuple[int, str]]:
         return [tuple(row) for row in await reader.fetch("SELECT * FROM naive WHERE id > $1 ORDER BY id", after)]
 
-    return [write] * WRITERS, read
+    return write, read
 
 
 CAMPAIGNS: Final = (
