@@ -13,7 +13,7 @@ from tests.faults.clients import ClientLedger, until_answered
 from tests.faults.judging import judge_all
 from tests.faults.oracle.topics import topic_violations
 from tests.faults.processes import Served, World, world_in
-from tests.faults.waiting import until
+from tests.faults.waiting import meanwhile, until
 from tests.unit.relay.kit import positions, records_of
 
 LOOK_SECONDS: Final = 0.05
@@ -117,11 +117,5 @@ async def deployed(folder: Path, *, kafka_bootstrap: str | None = None) -> Async
         commands = services["commands"]
         clients = await stack.enter_async_context(ClientLedger(lambda: commands.origin, by=world.root_key))
         deployment = Deployment(world, clients, services)
-        keeping = asyncio.create_task(deployment.keep_running())
-        stack.push_async_callback(_ended, keeping)
+        await stack.enter_async_context(meanwhile(deployment.keep_running()))
         yield deployment
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

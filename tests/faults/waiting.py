@@ -1,8 +1,9 @@
 """Waiting for what other processes do, but not for one that has ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from tests.faults.processes import Served
 
@@ -20,6 +21,19 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], what: str, *service
                 await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError:
         raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {what}") from None
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have something done until the body ends; raises what it fell by before that."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
 
 
 async def until_none(look: Callable[[], Awaitable[list[str]]]) -> list[str]:

@@ -22,6 +22,7 @@ from tests.faults.clients import ClientLedger
 from tests.faults.judging import judge_ledger
 from tests.faults.oracle.ledger import rows_of
 from tests.faults.processes import World
+from tests.faults.waiting import meanwhile
 
 GUARDED: Final = ("owner", "role", "organization")
 CREATORS: Final = 6
@@ -39,11 +40,8 @@ async def _guards_hold(stage: Stage, backend: Backend) -> Outcome:
         for ledger in ledgers:
             stack.push_async_callback(ledger.close)
         outcome = Outcome()
-        creating = asyncio.gather(*(_create(stage, ledgers[0], name, outcome) for name in range(CREATORS)))
-        changing = asyncio.create_task(_change(stage, ledgers[1], outcome))
-        await creating
-        changing.cancel()
-        await asyncio.wait([changing])
+        async with meanwhile(_change(stage, ledgers[1], outcome)):
+            await asyncio.gather(*(_create(stage, ledgers[0], name, outcome) for name in range(CREATORS)))
         outcome.violations += _unguarded(await rows_of(ledgers[0]))
         return outcome
 
@@ -90,12 +88,10 @@ async def _right_is_taken(stage: Stage, backend: Backend) -> Outcome:
         service = await world.started("commands")
         clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
         manager = await _manager(clients)
-        changing = asyncio.create_task(_give_and_take(stage, world))
         body = {"name": "raced", "role": "developer"}
-        for _ in range(stage.rounds):
-            await asyncio.gather(*(clients.send("POST", "/v1/api-keys", body, by=manager) for _ in range(CREATORS)))
-        changing.cancel()
-        await asyncio.wait([changing])
+        async with meanwhile(_give_and_take(stage, world)):
+            for _ in range(stage.rounds):
+                await asyncio.gather(*(clients.send("POST", "/v1/api-keys", body, by=manager) for _ in range(CREATORS)))
         async with world.ledger() as ledger:
             rows = await rows_of(ledger)
         taken = sum(row.header.request_id.startswith("other-") for row in rows)
