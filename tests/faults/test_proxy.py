@@ -8,6 +8,7 @@ import pytest
 
 from infra.local.ports import LOOPBACK
 from tests.faults.proxy import Proxy
+from tests.faults.waiting import until
 
 DEADLINE_SECONDS = 60.0
 
@@ -88,9 +89,7 @@ async def test_what_a_black_hole_held_arrives_when_it_heals(proxy: Proxy, client
 async def test_only_the_answer_is_held(proxy: Proxy, client: Client) -> None:
     proxy.answers.hold()
     asking = asyncio.create_task(client.ask(b"heard"))
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while proxy.requests.passed_bytes < len(b"heard\n"):  # noqa: ASYNC110 - bytes tell nobody
-            await asyncio.sleep(0.001)
+    await until(lambda: proxy.requests.passed_bytes >= len(b"heard\n"), "the request has passed")
     assert not asking.done()
     assert proxy.answers.passed_bytes == 0
     proxy.heal()
@@ -127,9 +126,7 @@ async def test_a_connection_is_cut_at_the_named_bytes_also_across_pieces(
     assert await client.ask(b"BEGIN") == b"BEGIN"
     passed = proxy.requests.passed_bytes
     client.writer.write(b"COM")
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while proxy.requests.passed_bytes < passed + 3:  # noqa: ASYNC110 - bytes tell nobody
-            await asyncio.sleep(0.001)
+    await until(lambda: proxy.requests.passed_bytes >= passed + 3, "the first piece has passed")
     with pytest.raises(ConnectionError):
         await client.ask(b"MIT")
     assert proxy.requests.cuts_left == 0
