@@ -5,14 +5,17 @@ import os
 import signal
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from infra.local import KafkaCluster, ServerFailed, start_kafka_cluster
+from aiokafka.admin import AIOKafkaAdminClient
+
+from infra.local import KafkaCluster, start_kafka_cluster
 from infra.local.kafka import Node
 from infra.local.ports import free_port
 from tests.faults.proxy import Proxy
-from tests.faults.waiting import until
+from tests.faults.waiting import started, until
 
 START_ATTEMPTS: Final = 3
 
@@ -42,15 +45,18 @@ class OwnBrokers:
 
     async def start(self, numbers: Collection[int]) -> None:
         """Begin a life of each; what they held they hold again."""
-        for attempt in range(START_ATTEMPTS):
-            try:
-                await asyncio.to_thread(self._cluster.start, numbers=numbers)
-            except ServerFailed:
-                # A client's connection can take a port for a moment, from which it called somebody else.
-                if attempt == START_ATTEMPTS - 1:
-                    raise
-            else:
-                return
+        # A client's connection can take a port for a moment, from which it called somebody else.
+        await started(partial(self._cluster.start, numbers=numbers), attempts=START_ATTEMPTS)
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """Give a client that may do everything, where clients find the brokers."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
 
     def freeze(self, number: int) -> None:
         """SIGSTOP: it takes bytes and answers nobody."""

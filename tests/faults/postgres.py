@@ -6,11 +6,12 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
-from infra.local import PostgresServer, ServerFailed, start_postgres
+from infra.local import PostgresServer, start_postgres
 from infra.local.ports import free_port
-from tests.faults.waiting import until
+from tests.faults.waiting import started, until
 
 START_ATTEMPTS = 5
 
@@ -29,15 +30,9 @@ class OwnPostgres:
 
     async def start(self) -> None:
         """Begin a life; what the last one left is recovered."""
-        for attempt in range(START_ATTEMPTS):
-            try:
-                self._server = await asyncio.to_thread(start_postgres, self._folder, self._port, trust=True)
-            except ServerFailed:
-                # A killed server's children notice its end one by one, and until then its memory is in use.
-                if attempt == START_ATTEMPTS - 1:
-                    raise
-            else:
-                return
+        # A killed server's children notice its end one by one, and until then its memory is in use.
+        start = partial(start_postgres, self._folder, self._port, trust=True)
+        self._server = await started(start, attempts=START_ATTEMPTS)
 
     async def kill(self) -> None:
         """SIGKILL to the whole server at once, as a machine that goes down does but for the files' last writes."""

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, TypeVar
 
+from infra.local import ServerFailed
 from tests.faults.processes import Served
 
+T = TypeVar("T")
 DEADLINE_SECONDS: Final = 180.0
 LOOK_SECONDS: Final = 0.02
 
@@ -21,6 +23,14 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], what: str, *service
                 await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError:
         raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {what}") from None
+
+
+async def started(start: Callable[[], T], *, attempts: int) -> T:
+    """Start a server whose place may still be taken for a moment. Raises ServerFailed of the last attempt."""
+    for _ in range(attempts - 1):
+        with suppress(ServerFailed):
+            return await asyncio.to_thread(start)
+    return await asyncio.to_thread(start)
 
 
 @asynccontextmanager

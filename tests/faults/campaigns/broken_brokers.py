@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from keyledger.contracts.topics import DAY_MS, Topic
@@ -95,7 +94,7 @@ async def _three_brokers(stage: Stage) -> Outcome:
     async with AsyncExitStack() as stack:
         brokers = await stack.enter_async_context(three_brokers(stage.folder / "kafka"))
         deployment = await stack.enter_async_context(deployed(stage.folder, kafka_bootstrap=brokers.bootstrap))
-        probe = await stack.enter_async_context(_probe(brokers.bootstrap))
+        probe = await stack.enter_async_context(_probe(brokers))
         violations: list[str] = []
 
         async def breaking() -> None:
@@ -124,20 +123,16 @@ async def _three_brokers(stage: Stage) -> Outcome:
 class Probe:
     """Asks a cluster whether it calls a record written, of a topic like ours."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self.log = KafkaLog(bootstrap, timeout_seconds=5.0)
+    def __init__(self, brokers: OwnBrokers) -> None:
+        self._brokers = brokers
+        self.log = KafkaLog(brokers.bootstrap, timeout_seconds=5.0)
 
     async def leader(self) -> int:
         """Return the broker that leads the topic."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
-        await admin.start()
-        try:
+        async with self._brokers.admin() as admin:
             (found,) = await admin.describe_topics([PROBED.name])
             number: int = found["partitions"][0]["leader"]
             return number
-        finally:
-            await admin.close()
 
     async def is_acknowledged(self) -> bool:
         """Ask as Keyledger writes."""
@@ -153,7 +148,7 @@ class Probe:
 
     async def is_acknowledged_by_the_leader_alone(self) -> bool:
         """Ask as one writes who does not wait for the other brokers."""
-        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks=1)
+        producer = AIOKafkaProducer(bootstrap_servers=self._brokers.bootstrap, acks=1)
         await producer.start()
         try:
             async with asyncio.timeout(120.0):
@@ -167,8 +162,8 @@ class Probe:
 
 
 @asynccontextmanager
-async def _probe(bootstrap: str) -> AsyncIterator[Probe]:
-    probe = Probe(bootstrap)
+async def _probe(brokers: OwnBrokers) -> AsyncIterator[Probe]:
+    probe = Probe(brokers)
     await probe.log.ensure_topics([PROBED])
     yield probe
     await probe.log.close()

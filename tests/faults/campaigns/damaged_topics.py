@@ -1,7 +1,7 @@
 """The ledger's topics truncated, made anew, and written to by strangers, while nodes and the directory follow them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -88,7 +88,7 @@ async def _damaged(stage: Stage) -> Outcome:
     async with AsyncExitStack() as stack:
         brokers, _ = await stack.enter_async_context(broker_behind_a_proxy(stage.folder / "kafka"))
         deployment = await stack.enter_async_context(deployed(stage.folder, kafka_bootstrap=brokers.bootstrap))
-        admin = await stack.enter_async_context(_admin(brokers.bootstrap))
+        admin = await stack.enter_async_context(brokers.admin())
 
         async def breaking() -> None:
             for turn in range(stage.rounds):
@@ -102,16 +102,6 @@ async def _damaged(stage: Stage) -> Outcome:
 
         await live_through(deployment.clients, stage.random, breaking(), writers=WRITERS)
         return await deployment.judged(faults=stage.rounds)
-
-
-@asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 CAMPAIGNS: Final = (
