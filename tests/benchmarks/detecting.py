@@ -14,7 +14,7 @@ from keyledger.detection.records import observe_record, read_attempts
 from keyledger.eventlog.port import Record
 from tests.benchmarks.processor import cpu_seconds
 from tests.benchmarks.report import Row, quantile
-from tests.integration.anomalies.fleet import AlertsRead, Fleet, clean_pass
+from tests.integration.anomalies.fleet import AlertsRead, Fleet, clean_pass, opened
 from tests.integration.anomalies.traffic import LAST_SOURCE, PARTITIONS, records_of
 from tests.unit.detection.attempts import attempt, record
 
@@ -56,19 +56,11 @@ async def _all(bootstrap: str, folder: Path) -> list[Row]:
 async def _filled(
     bootstrap: str, folder: Path, records: dict[int, list[Record]]
 ) -> AsyncIterator[tuple[Fleet, AlertsRead]]:
-    fleet = Fleet(bootstrap, folder)
-    try:
-        await fleet.log.ensure_topics([fleet.attempts, fleet.alerts])
+    async with opened(bootstrap, folder) as (fleet, read):
         for partition, each in records.items():
             for start in range(0, len(each), 500):
                 await fleet.send(partition, each[start : start + 500])
-        reader = await fleet.log.reader(fleet.alerts.name, 0, 0)
-        try:
-            yield fleet, AlertsRead(reader, fleet)
-        finally:
-            await reader.close()
-    finally:
-        await fleet.close()
+        yield fleet, read
 
 
 def _on_a_core(rate: float) -> str:

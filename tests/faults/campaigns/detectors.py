@@ -15,7 +15,15 @@ from keyledger.eventlog.port import Record
 from tests.faults.brokers import broker_behind_a_proxy
 from tests.faults.campaign import Campaign, Outcome, Stage
 from tests.faults.waiting import until, until_none
-from tests.integration.anomalies.fleet import STANDSTILL_SECONDS, AlertsRead, DetectorEnded, Fleet, clean_pass, feed
+from tests.integration.anomalies.fleet import (
+    STANDSTILL_SECONDS,
+    AlertsRead,
+    DetectorEnded,
+    Fleet,
+    clean_pass,
+    feed,
+    opened,
+)
 from tests.integration.anomalies.traffic import PARTITIONS, records_of
 from tests.unit.detection.attempts import fold
 from tests.unit.relay.kit import records_of as everything_of
@@ -77,16 +85,8 @@ class Pursuit:
 
 @asynccontextmanager
 async def _pursuit(stage: Stage, bootstrap: str) -> AsyncIterator[Pursuit]:
-    fleet = Fleet(bootstrap, stage.folder)
-    try:
-        await fleet.log.ensure_topics([fleet.attempts, fleet.alerts])
-        reader = await fleet.log.reader(fleet.alerts.name, 0, 0)
-        try:
-            yield Pursuit(stage, fleet, AlertsRead(reader, fleet), rounds=stage.rounds + 1)
-        finally:
-            await reader.close()
-    finally:
-        await fleet.close()
+    async with opened(bootstrap, stage.folder) as (fleet, read):
+        yield Pursuit(stage, fleet, read, rounds=stage.rounds + 1)
 
 
 async def _finished(pursuit: Pursuit, *, faults: int) -> Outcome:
@@ -160,10 +160,7 @@ async def _sent_back(stage: Stage) -> Outcome:
                 await pursuit.feed()
                 await pursuit.caught_up()
                 await pursuit.fleet.kill()
-            for detector in pursuit.fleet.detectors:  # perhaps the next was started already
-                if detector.process.returncode is None:
-                    detector.process.kill()
-                await detector.process.wait()
+            await pursuit.fleet.end_all()  # perhaps the next was started already
             back = stage.random.choice([0, stage.random.randint(0, RECORDS_A_ROUND)])
             stage.say(f"offsets set back to {back}")
             await _set_back(pursuit.fleet, back)

@@ -187,11 +187,15 @@ class Fleet:
             for number, detector in enumerate(self.detectors)
         )
 
-    async def close(self) -> None:
+    async def end_all(self) -> None:
+        """Kill every detector that still runs."""
         for detector in self.detectors:
             if detector.process.returncode is None:
                 detector.process.kill()
             await detector.process.communicate()
+
+    async def close(self) -> None:
+        await self.end_all()
         if self._producer is not None:
             await self._producer.close()
         await self.log.close()
@@ -224,6 +228,21 @@ class AlertsRead:
             elif clock() - moved_at > STANDSTILL_SECONDS:
                 standing = "\n".join(now_at)
                 raise AssertionError(f"{len(self.ids)} alerts, and no more:\n{standing}\n{self._fleet.last_words()}")
+
+
+@asynccontextmanager
+async def opened(bootstrap: str, data_dir: Path) -> AsyncIterator[tuple[Fleet, AlertsRead]]:
+    """Give a fleet without detectors whose topics are there, and what its alerts' topic will hold."""
+    fleet = Fleet(bootstrap, data_dir)
+    try:
+        await fleet.log.ensure_topics([fleet.attempts, fleet.alerts])
+        reader = await fleet.log.reader(fleet.alerts.name, 0, 0)
+        try:
+            yield fleet, AlertsRead(reader, fleet)
+        finally:
+            await reader.close()
+    finally:
+        await fleet.close()
 
 
 def clean_pass(records: dict[int, list[Record]]) -> set[str]:
