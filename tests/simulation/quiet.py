@@ -14,8 +14,7 @@ Tell = Callable[[str], None]
 @contextmanager
 def logging_to(tell: Tell | None) -> Iterator[None]:
     """Have log lines told (None: dropped) inside."""
-    before, root = structlog.get_config(), logging.getLogger()
-    handler, level = _Telling(tell), root.level
+    before, root, handler = structlog.get_config(), logging.getLogger(), _Telling(tell)
 
     def drop(_: Any, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if tell is not None:
@@ -33,7 +32,6 @@ def logging_to(tell: Tell | None) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-        root.setLevel(level)
         logging.disable(logging.NOTSET)
         structlog.configure(**before)
 

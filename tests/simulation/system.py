@@ -1,7 +1,7 @@
 """What a schedule runs: durable things, and programs that are started again when they end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Bench:
 class Slot:
     """A place where one program is to run at a time. A replaced one that goes on is a zombie."""
 
-    def __init__(self, system: "System", name: str, main: Callable[[Process], Awaitable[None]]) -> None:
+    def __init__(self, system: "System", name: str, main: Callable[[Process], Coroutine[Any, Any, None]]) -> None:
         self.system, self.name, self._main = system, name, main
         self.current: Process | None = None
         self.may_be_two = True
@@ -69,7 +69,7 @@ class Slot:
         process = self.current = Process(f"{self.name}-{self._starts}")
         self.system.processes.append(process)
         world.note(process, "starts")
-        task = world.loop.spawn(process, self._body(process))
+        task = world.loop.spawn(process, self._main(process))
         process.at_death.append(lambda: self._ended(process))
         task.add_done_callback(lambda done: self._done(process, done), context=self.system.outside)
 
@@ -86,9 +86,6 @@ class Slot:
         if self.current is not None and not self.current.dead:
             self.may_end_by.add(CheckpointMoved)
             self.start()
-
-    async def _body(self, process: Process) -> None:
-        await self._main(process)
 
     def _done(self, process: Process, task: "asyncio.Task[Any]") -> None:
         error = task.exception()
@@ -127,7 +124,7 @@ class System:
         """What runs in a slot now, by the slot's name."""
         self.boots: dict[str, str] = {}
 
-    def slot(self, name: str, main: Callable[[Process], Awaitable[None]]) -> Slot:
+    def slot(self, name: str, main: Callable[[Process], Coroutine[Any, Any, None]]) -> Slot:
         """Make a place for a program."""
         slot = self.slots[name] = Slot(self, name, main)
         return slot
