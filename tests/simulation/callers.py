@@ -18,7 +18,7 @@ from keyledger.eventstore.port import (
     VersionConflict,
 )
 from keyledger.verification.token import mint, secret_of
-from tests.simulation.faults import World
+from tests.simulation.faults import World, give
 from tests.simulation.history import ORGANIZATION, TEAM, key_of
 from tests.simulation.ledger import REFUSED, SimulatedLedger
 from tests.simulation.peppers import PEPPERS
@@ -115,24 +115,14 @@ class Callers:
             return "not written"
         answer: asyncio.Future[Outcome] = self._world.loop.create_future()
         task = self._world.loop.spawn(process, handle(self._world, ledger, order, self.tokens))
-        task.add_done_callback(lambda done: _answer(answer, done), context=self._system.outside)
-        process.at_death.append(lambda: _give_up(answer))
+        task.add_done_callback(lambda done: _pass_on(done, answer), context=self._system.outside)
+        process.at_death.append(lambda: give(answer, "unknown"))
         return await answer
 
 
-def _give_up(answer: "asyncio.Future[Outcome]") -> None:
-    if not answer.done():
-        answer.set_result("unknown")
-
-
-def _answer(answer: "asyncio.Future[Outcome]", done: "asyncio.Task[Outcome]") -> None:
-    if answer.done():
-        return
+def _pass_on(done: "asyncio.Task[Outcome]", answer: "asyncio.Future[Outcome]") -> None:
     error = done.exception()
-    if error is None:
-        answer.set_result(done.result())
-    else:
-        answer.set_exception(error)
+    give(answer, done.result() if error is None else None, error)
 
 
 async def handle(  # noqa: PLR0911 - one for each answer there is

@@ -1,5 +1,6 @@
 """What may go wrong with a call to the outside, how often, and when: all from one seed."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -151,12 +152,13 @@ class World:
             case _:
                 assert_never(fate)
         if self.random.random() < _SLOW_ANSWERS:
-            self.loop.outside_at(self.now() + self.latency(), _give, answer, result, error)
+            self.loop.outside_at(self.now() + self.latency(), give, answer, result, error)
         else:
-            _give(answer, result, error)
+            give(answer, result, error)
 
 
-def _give(answer: Any, result: object, error: Exception | None) -> None:
+def give(answer: "asyncio.Future[Any]", result: object = None, error: BaseException | None = None) -> None:
+    """Answer whoever waits, if nobody did before."""
     if answer.done():
         return
     if error is None:

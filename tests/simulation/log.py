@@ -9,7 +9,7 @@ from keyledger.contracts.topics import LEDGER, Topic
 from keyledger.eventlog.limits import check_records
 from keyledger.eventlog.port import LogUnavailable, NewRecord, OffsetOutOfRange, Record, TopicMismatch
 from tests.simulation.clock import true_time
-from tests.simulation.faults import LATE_SECONDS, World
+from tests.simulation.faults import LATE_SECONDS, World, give
 from tests.simulation.loop import Process
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Broker:
         for new in records:
             held.append(Record(*place, self.end(place), now_ms, new.key, new.value, new.headers))
         for waiter in self._waiting.pop(place, ()):
-            self.world.loop.outside_at(self.world.now() + self.world.latency(), _wake, waiter)
+            self.world.loop.outside_at(self.world.now() + self.world.latency(), give, waiter)
         return self.end(place) - 1
 
     def end(self, place: Place) -> int:
@@ -214,16 +214,11 @@ class SimulatedReader:
 
     async def _until_grown(self, timeout_seconds: float) -> None:
         waiter = self._log.broker.grown(self._place)
-        timer = self._log.broker.world.loop.call_later(timeout_seconds, _wake, waiter)
+        timer = self._log.broker.world.loop.call_later(timeout_seconds, give, waiter)
         try:
             await waiter
         finally:
             timer.cancel()
-
-
-def _wake(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _named(record: NewRecord) -> str:

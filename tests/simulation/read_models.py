@@ -9,7 +9,7 @@ from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.port import Checkpoint, Parked, ReadModel, ReadModelUnavailable
 from keyledger.testing.memory_read_model import MemoryReadModel, MemoryRows
 from keyledger_anomalies.detector_state import DetectorState
-from tests.simulation.faults import World
+from tests.simulation.faults import World, give
 from tests.simulation.loop import Process
 
 T = TypeVar("T")
@@ -57,8 +57,7 @@ class ModelDatabase:
         self._holder = self._committing = None
         queue, self._queue = self._queue, []
         for waiter in queue:
-            if not waiter.done():
-                waiter.set_result(None)
+            give(waiter)
 
     def tell(self) -> None:
         for told in self.changed:
