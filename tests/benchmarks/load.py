@@ -59,4 +59,9 @@ def _is_whole(answer: bytes, status: int) -> bool:
         return False
     if not answer.startswith(b"HTTP/1.1 %d " % status):
         raise RuntimeError(answer.decode())
-    return len(body) >= int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return len(body) >= content_length(head)
+
+
+def content_length(head: bytes) -> int:
+    """Return how many bytes follow the head of an answer."""
+    return int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])

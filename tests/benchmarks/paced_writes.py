@@ -11,6 +11,8 @@ import sys
 import time
 from urllib.parse import urlsplit
 
+from tests.benchmarks.load import content_length
+
 CONNECTIONS = 16
 
 
@@ -31,7 +33,7 @@ async def write(origin: str, per_second: float, root: str) -> float:
             writer.write(_creation(f"{address.hostname}:{address.port}", root, number))
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 201"), head.decode()
-            await reader.readexactly(_length(head))
+            await reader.readexactly(content_length(head))
             made += 1
         writer.close()
 
@@ -43,10 +45,6 @@ def _creation(host: str, root: str, number: int) -> bytes:
     body = json.dumps({"name": f"load {number}"})
     head = f"POST /v1/api-keys HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {root}\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-
-
-def _length(head: bytes) -> int:
-    return int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
 
 
 if __name__ == "__main__":
