@@ -2,21 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from infra.local import start_kafka
-from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry, Header, seal
 from keyledger.contracts.topics import LEDGER
 from keyledger.domain.identifiers import resource_id
 from keyledger.eventlog.opening import open_log
 from keyledger.eventlog.port import EventLog
+from keyledger.eventstore.port import Append
 from keyledger.projections.port import Projection, ReadModel
 from keyledger.projections.runner import MAX_BATCH, ProjectionRunner
 from keyledger.projections.sql import open_engine
 from keyledger.runtime.clock import SystemClock
 from keyledger.runtime.collecting import collect_seldom
+from keyledger.testing.memory_ledger import MemoryStore
 from keyledger.verification.index import open_index
 from keyledger.verification.projector import VerificationProjection
 from keyledger_directory.projector import KeyDirectory
@@ -69,37 +69,27 @@ async def of_log(name: str, url: str, folder: Path) -> list[Row]:
 
 
 async def _fill(log: EventLog) -> None:
+    store = MemoryStore(STORE)
+    store.commit([_append(number) for number in range(1, KEYS + 1)], now=1_760_000_000_000_000)
     producer = await log.producer()
-    entries = list(_entries())
     for first in range(0, KEYS, SENT_AT_ONCE):
-        await producer.send(LEDGER.name, 0, PRIVATE.records(entries[first : first + SENT_AT_ONCE], STORE))
+        await producer.send(LEDGER.name, 0, PRIVATE.records(store.entries[first : first + SENT_AT_ONCE], STORE))
     await producer.close()
 
 
-def _entries() -> Iterator[Entry]:
-    before = FIRST_PREV_HASH
-    for position in range(1, KEYS + 1):
-        # Ids as they are: of a UUIDv7, so that they rise with time.
-        key_id = resource_id("key", (position << 68) | (position * 0x9E3779B97F4A7C15 & (1 << 62) - 1))
-        event = key_created(key_id)
-        header = Header(
-            position=position,
-            organization_id=ORGANIZATION,
-            stream=key_id,
-            version=1,
-            type=event.type,
-            schema_version=event.schema_version,
-            may_ignore=event.may_ignore,
-            recorded_at=1_760_000_000_000_000 + position,
-            actor_user="user_" + "3" * 22,
-            actor_key="key_" + "4" * 22,
-            request_id=f"req_{position:024}",
-            append_id=f"{position:032}",
-            traceparent=None,
-        )
-        entry = seal(header, event.data, before)
-        before = entry.hash
-        yield entry
+def _append(number: int) -> Append:
+    # Ids as they are: of a UUIDv7, so that they rise with time.
+    key_id = resource_id("key", (number << 68) | (number * 0x9E3779B97F4A7C15 & (1 << 62) - 1))
+    return Append(
+        append_id=f"{number:032}",
+        organization_id=ORGANIZATION,
+        stream=key_id,
+        expected_version=0,
+        events=(key_created(key_id),),
+        request_id=f"req_{number:024}",
+        actor_user="user_" + "3" * 22,
+        actor_key="key_" + "4" * 22,
+    )
 
 
 async def _read(log: EventLog) -> tuple[float, float]:
@@ -119,9 +109,7 @@ async def _rebuild(
     """Return events a second, and microseconds of processor time for each."""
     runner = ProjectionRunner(projection, read_model, log, clock=SystemClock())
     began, cpu = time.perf_counter(), time.process_time()
-    running = asyncio.create_task(runner.run())
-    assert await runner.wait_for(until, timeout_seconds=120), running
+    async with asyncio.timeout(120):
+        await runner.reach(until)
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-    running.cancel()
-    await asyncio.wait([running])
-    return runner.position / seconds, cpu_seconds / runner.position * 1e6
+    return until / seconds, cpu_seconds / until * 1e6
