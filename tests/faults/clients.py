@@ -69,8 +69,8 @@ class HeldKey:
 class ClientLedger:
     """Every write that was sent, and every key that was answered."""
 
-    def __init__(self, origin: Callable[[], str], by: str) -> None:
-        """Send to ``origin()``, asked anew each time, with the token ``by``."""
+    def __init__(self, origin: str, by: str) -> None:
+        """Send to ``origin`` with the token ``by``."""
         self.writes: list[Write] = []
         self.keys: list[HeldKey] = []
         self._origin, self.by = origin, by
@@ -106,10 +106,8 @@ class ClientLedger:
         ``idempotency_key``: one of its own if empty, none at all if None.
         """
         mark = uuid.uuid4().hex
-        write = Write(
-            mark, method, path, json, f"idem-{mark}" if idempotency_key == "" else idempotency_key, time.monotonic()
-        )
-        write.if_match, write.origin, write.by = if_match, origin, by
+        key = f"idem-{mark}" if idempotency_key == "" else idempotency_key
+        write = Write(mark, method, path, json, key, time.monotonic(), if_match, origin, by)
         self.writes.append(write)
         await self._send(write)
         return write
@@ -129,7 +127,7 @@ class ClientLedger:
             **({} if write.idempotency_key is None else {"Idempotency-Key": write.idempotency_key}),
             **({} if write.if_match is None else {"If-Match": write.if_match}),
         }
-        url = (write.origin or self._origin()) + write.path
+        url = (write.origin or self._origin) + write.path
         try:
             answer = await self._client.request(write.method, url, json=write.json, headers=headers)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
@@ -139,12 +137,12 @@ class ClientLedger:
         else:
             _take_down(write, answer)
 
-    async def verify(self, token: str, *, at_least: str | None = None, origin: str | None = None) -> httpx2.Response:
+    async def verify(self, token: str, *, origin: str, at_least: str | None = None) -> httpx2.Response:
         """Present a token to the verifier."""
         headers = {"Authorization": f"Bearer {token}"}
         if at_least is not None:
             headers["Keyledger-At-Least"] = at_least
-        return await self._client.get(f"{origin or self._origin()}/v1/auth/verify", headers=headers)
+        return await self._client.get(f"{origin}/v1/auth/verify", headers=headers)
 
     async def list(self, *, at_least: str, origin: str) -> httpx2.Response:
         """Ask the directory for a page of keys."""

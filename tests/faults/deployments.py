@@ -115,7 +115,7 @@ async def deployed(folder: Path, *, kafka_bootstrap: str | None = None) -> Async
         for service in services.values():
             await service.until_ready()
         commands = services["commands"]
-        clients = await stack.enter_async_context(ClientLedger(lambda: commands.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(commands.origin, by=world.root_key))
         deployment = Deployment(world, clients, services)
         await stack.enter_async_context(meanwhile(deployment.keep_running()))
         yield deployment

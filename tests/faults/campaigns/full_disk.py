@@ -23,7 +23,7 @@ async def _everything_in_one_process(stage: Stage) -> Outcome:
         disk = stack.enter_context(small_disk(stage.folder / "disk", size_mb=96))
         world = await stack.enter_async_context(world_in(disk.folder))
         serve = await world.started(SERVE, KEYLEDGER_INDEX_SIZE_MB="16")
-        clients = await stack.enter_async_context(ClientLedger(lambda: serve.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(serve.origin, by=world.root_key))
 
         async def break_once() -> None:
             if stage.random.random() < 0.5:
@@ -45,7 +45,7 @@ async def _alone_on_postgres(stage: Stage) -> Outcome:
         postgres = await stack.enter_async_context(own_postgres(disk.folder / "postgres"))
         world = await stack.enter_async_context(world_in(stage.folder, database_url=postgres.url))
         service = await world.started("commands")
-        clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(service.origin, by=world.root_key))
 
         async def break_once() -> None:
             stage.say("no room on Postgres' disk")

@@ -86,7 +86,7 @@ async def _right_is_taken(stage: Stage, backend: Backend) -> Outcome:
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(world_on(stage, backend))
         service = await world.started("commands")
-        clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(service.origin, by=world.root_key))
         manager = await _manager(clients)
         body = {"name": "raced", "role": "developer"}
         async with meanwhile(_give_and_take(stage, world)):

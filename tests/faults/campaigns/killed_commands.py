@@ -18,7 +18,7 @@ async def _killed_again_and_again(stage: Stage, world: World, service: Served) -
     """Give the service a life for each round, each ended at a commit; then a last one. Return what its clients know."""
     await service.start()
     await service.until_ready()
-    clients = ClientLedger(lambda: service.origin, by=world.root_key)
+    clients = ClientLedger(service.origin, by=world.root_key)
     await service.kill()
     for _ in range(stage.rounds):
         place = f"{stage.random.choice(PLACES)}:kill@{stage.random.randint(1, LATEST_COMMIT)}"

@@ -39,7 +39,7 @@ async def _killed(stage: Stage, backend: Backend) -> Outcome:
             await service.kill()
         await service.start()
         await service.until_ready()
-        clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(service.origin, by=world.root_key))
         await clients.send("POST", "/v1/api-keys", {"name": "opened"})
         outcome = await judge_ledger(world, clients, faults=deaths)
         if not outcome.ok:

@@ -17,7 +17,7 @@ async def _killed_again_and_again(stage: Stage) -> Outcome:
         postgres = await stack.enter_async_context(own_postgres(stage.folder / "postgres"))
         world = await stack.enter_async_context(world_in(stage.folder, database_url=postgres.url))
         service = await world.started("commands")
-        clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(service.origin, by=world.root_key))
         breaking = _break(stage, postgres, clients, service)
         await live_through(clients, stage.random, breaking, writers=WRITERS)
         return await judge_ledger(world, clients, faults=stage.rounds)

@@ -26,7 +26,7 @@ async def _node_killed(stage: Stage) -> Outcome:
         service = await world.started("commands")
         await world.started("relay")
         node = world.service("verification")
-        clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(service.origin, by=world.root_key))
         for _ in range(stage.rounds):
             place = f"{stage.random.choice(PLACES)}:kill@{stage.random.randint(1, LATEST_BATCH)}"
             await node.start(place)
@@ -58,7 +58,7 @@ async def _zombie(stage: Stage) -> Outcome:
         world = await stack.enter_async_context(world_in(stage.folder))
         service = await world.started("commands")
         await world.started("relay")
-        clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(service.origin, by=world.root_key))
         heir = await world.started("directory")
         violations: list[str] = []
         for _ in range(stage.rounds):

@@ -75,7 +75,7 @@ async def _writing_world(
 ) -> tuple[World, ClientLedger]:
     world = await stack.enter_async_context(world_in(stage.folder, kafka_bootstrap=kafka_bootstrap))
     commands = await world.started("commands")
-    clients = await stack.enter_async_context(ClientLedger(lambda: commands.origin, by=world.root_key))
+    clients = await stack.enter_async_context(ClientLedger(commands.origin, by=world.root_key))
     return world, clients
 
 

@@ -20,7 +20,7 @@ async def _race(stage: Stage, backend: Backend) -> Outcome:
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(world_on(stage, backend))
         sides = (await world.started("commands"), await world.started("commands"))
-        clients = await stack.enter_async_context(ClientLedger(lambda: sides[0].origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(sides[0].origin, by=world.root_key))
         violations: list[str] = []
         for number in range(stage.rounds):
             race = stage.random.choice((_rotations_of_one_version, _one_request_twice, _revocations, _changes))

@@ -29,7 +29,7 @@ async def _restored(stage: Stage) -> Outcome:
         serve, commands = world.service(SERVE), world.service("commands")
         await serve.start()
         await serve.until_ready()
-        before = await stack.enter_async_context(ClientLedger(lambda: serve.origin, by=world.root_key))
+        before = await stack.enter_async_context(ClientLedger(serve.origin, by=world.root_key))
         lost = await _written_and_restored(stage, world, serve, before)
 
         violations = await _refused(serve, before, lost, "the topics hold more than the ledger")

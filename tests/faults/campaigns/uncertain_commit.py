@@ -24,7 +24,7 @@ async def _cut_at_commit(stage: Stage) -> Outcome:
         proxy = await stack.enter_async_context(CuttingProxy(database))
         world = await stack.enter_async_context(world_in(stage.folder, database_url=proxy.url))
         service = await world.started("commands")
-        clients = await stack.enter_async_context(ClientLedger(lambda: service.origin, by=world.root_key))
+        clients = await stack.enter_async_context(ClientLedger(service.origin, by=world.root_key))
         plan = _Plan(stage, database)
         proxy.faults = plan.faults()
         await live(clients, stage.random, lambda: plan.cuts >= stage.rounds or not service.runs, writers=WRITERS)

@@ -10,7 +10,7 @@ from tests.faults.clients import ClientLedger, HeldKey
 AT_ONCE = 16
 
 
-async def verdict_violations(clients: ClientLedger, *, at_least: str, origin: str | None = None) -> list[str]:
+async def verdict_violations(clients: ClientLedger, *, at_least: str, origin: str) -> list[str]:
     """Return the keys that are judged wrongly by the verifier at ``origin`` once it has applied ``at_least``.
 
     A revoked key and a replaced secret are refused with 401, a living key is good. Of a key on which a write is
