@@ -91,12 +91,10 @@ def _once_there(asked: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[
 
 def _answering(service: Served) -> Callable[[], Awaitable[bool]]:
     async def ready() -> bool:
-        if not service.runs:
-            return False  # it is started again in a moment
         try:
             await service.until_ready()
         except AssertionError:
-            return False
+            return False  # it is started again in a moment
         return True
 
     return ready

@@ -1,4 +1,4 @@
-"""The real processes of a Keyledger: started with a failpoint, killed, stopped and gone on."""
+"""The real processes of a Keyledger: started with a failpoint, killed, stopped there and gone on."""
 
 import asyncio
 import signal
@@ -24,7 +24,6 @@ from keyledger.runtime.settings import Settings
 from keyledger.verification.peppers import Peppers
 from tests.e2e.profiles import PROGRAM, environment
 
-ENDED_SECONDS: Final = 60.0
 READY_SECONDS: Final = 180.0
 POLL_SECONDS: Final = 0.02
 SERVE: Final = "serve"
@@ -75,27 +74,19 @@ class Served:
                     pass  # nobody listens yet
                 await asyncio.sleep(POLL_SECONDS)
 
-    async def ended(self, *, seconds: float = ENDED_SECONDS) -> int:
-        """Return its exit code once it has ended by itself."""
-        return await asyncio.wait_for(self.process.wait(), seconds)
-
     async def kill(self) -> None:
         """SIGKILL, in the middle of whatever it does. Nothing, if it has ended already."""
         if self.runs:
             self.process.kill()
             await self.process.wait()
 
-    def freeze(self) -> None:
-        """SIGSTOP: it stands still, with everything it holds, and notices nothing."""
-        self.process.send_signal(signal.SIGSTOP)
-
     def thaw(self) -> None:
-        """SIGCONT."""
+        """SIGCONT, after it was stopped at a failpoint."""
         self.process.send_signal(signal.SIGCONT)
 
     @property
     def stands_still(self) -> bool:
-        """Whether it was stopped, by us or at a failpoint."""
+        """Whether it was stopped at a failpoint."""
         try:
             status = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
