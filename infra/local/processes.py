@@ -201,13 +201,18 @@ def open_private(path: Path, mode: str) -> IO[str]:
     return open(path, mode, encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
+def stat_fields(pid: int) -> list[str]:
+    """Return the fields of ``/proc/<pid>/stat`` (proc(5)) from the third on, the state. Raises OSError if it is gone."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    # The second field is the program's name in brackets and may itself hold blanks and brackets.
+    return stat.rpartition(")")[2].split()
+
+
 def _state_and_ticks(pid: int) -> tuple[str, int] | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = stat_fields(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The second field is the program's name in brackets and may itself hold blanks and brackets.
-    fields = stat.rpartition(")")[2].split()
     return fields[0], int(fields[19])
 
 

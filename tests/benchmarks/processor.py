@@ -1,10 +1,11 @@
 """What a process has had of the processors."""
 
 import os
-from pathlib import Path
+
+from infra.local.processes import stat_fields
 
 
 def cpu_seconds(process: int) -> float:
     """Return what a process has had of the processors so far: others disturb it less than elapsed time."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    fields = stat_fields(process)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from infra.local import PostgresServer, start_postgres
 from infra.local.ports import free_port
+from infra.local.processes import stat_fields
 from tests.faults.waiting import started, until
 
 START_ATTEMPTS = 5
@@ -79,7 +80,7 @@ def _children(pid: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]) == pid:
+                if int(stat_fields(int(entry.name))[1]) == pid:
                     found.append(int(entry.name))
     return found
 

@@ -11,7 +11,7 @@ from typing import Final
 import httpx2
 
 from infra.local.ports import free_port
-from infra.local.processes import tail
+from infra.local.processes import stat_fields, tail
 from keyledger.contracts.topics import TOPICS
 from keyledger.eventlog.opening import open_log
 from keyledger.eventlog.port import EventLog
@@ -88,10 +88,9 @@ class Served:
     def stands_still(self) -> bool:
         """Whether it was stopped at a failpoint."""
         try:
-            status = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+            return stat_fields(self.process.pid)[0] == "T"
         except OSError:
             return False
-        return status.rpartition(")")[2].split()[0] == "T"
 
     def last_words(self) -> str:
         """Return the end of its log."""
