@@ -202,7 +202,7 @@ def open_private(path: Path, mode: str) -> IO[str]:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """Return the fields of ``/proc/<pid>/stat`` (proc(5)) from the third on, the state. Raises OSError if it is gone."""
+    """Return the fields of ``/proc/<pid>/stat`` (proc(5)) from the third (its state) on. Raises OSError."""
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     # The second field is the program's name in brackets and may itself hold blanks and brackets.
     return stat.rpartition(")")[2].split()
