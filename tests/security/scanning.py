@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 DIGESTS: Final = ("md5", "sha1", "sha256", "sha512")
-EMPTY: Final = re.compile(rb"\0{4096,}")
-"""Files are made large in advance, full of zeros."""
+EMPTY: Final = re.compile(rb"\0\0{4095,}")
+"""Files are made large in advance, full of zeros. A pattern that begins with one plain byte is looked for faster."""
 
 Place = tuple[str, bytes]
 """Where the bytes were found, for people, and the bytes."""
