@@ -14,7 +14,7 @@ help: ## Show this list
 run: $(INSTALLED) ## Start Keyledger in one process on http://127.0.0.1:8700
 	@exec $(BIN)/keyledger serve
 
-test: $(INSTALLED) servers check ## Run every test, on real Kafka and Postgres
+test: $(INSTALLED) servers lint ## Run every test, on real Kafka and Postgres
 	$(BIN)/pytest -n 2 --dist loadgroup tests
 
 check: $(INSTALLED) lint ## Lint, types, import contracts and unit tests, in under a minute
