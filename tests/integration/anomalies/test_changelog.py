@@ -12,7 +12,7 @@ from keyledger.eventlog.port import LogUnavailable, NewRecord
 from keyledger.runtime.clock import SystemClock
 from keyledger_anomalies.changelog import MAX_WAITING_RECORDS, ChangelogLane
 from keyledger_anomalies.watchdog import DetectorStalled, watch_progress
-from tests.integration.anomalies.test_alerts import alert
+from tests.integration.anomalies.alerts import alert
 
 DEADLINE_SECONDS = 120
 

@@ -19,7 +19,7 @@ from keyledger.verification.projector import VerificationProjection
 from keyledger_anomalies.alerts import alert_record
 from keyledger_anomalies.projector import fill
 from keyledger_directory.projector import KeyDirectory
-from tests.integration.anomalies.test_alerts import alert, unreadable
+from tests.integration.anomalies.alerts import alert, unreadable
 from tests.integration.projections.places import (
     INDEX_SIZE_MB,
     alerts_at,

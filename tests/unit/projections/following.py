@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -49,8 +49,14 @@ def runner_of(log: EventLog, model: ReadModel[Any], **more: Any) -> ProjectionRu
     return ProjectionRunner(projection, model, log, clock=SystemClock(), **more)
 
 
+class Runs(Protocol):
+    """What goes on until it is cancelled: a projection's runner, or the alerts' projector."""
+
+    async def run(self) -> None: ...
+
+
 @asynccontextmanager
-async def running(runner: ProjectionRunner[Any]) -> AsyncIterator[asyncio.Task[Any]]:
+async def running(runner: Runs) -> AsyncIterator[asyncio.Task[Any]]:
     task = asyncio.create_task(runner.run())
     try:
         yield task
