@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from infra.local.ports import free_port
+from tests.e2e.operator import command
 from tests.e2e.profiles import ENDED_SECONDS, PROGRAM, Embedded, environment, running, wait_until_ready
 from tests.e2e.world import eventually
 
@@ -185,21 +186,9 @@ def test_the_origin_answers_unknown_paths_and_methods_as_problems(embedded: Embe
         assert answer.json()["detail"]
 
 
-def _verified(folder: Path) -> tuple[int, str]:
-    """Return exit code and words of ``keyledger verify-ledger``."""
-    done = subprocess.run(
-        [PROGRAM, "verify-ledger"],
-        env=environment(folder, free_port()),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout
-
-
 def test_a_ledger_that_was_changed_behind_its_back_is_told_from_a_whole_one(fresh: Embedded) -> None:
-    assert _verified(fresh.data_dir)[0] == 0
+    settings = environment(fresh.data_dir, free_port())
+    command(settings, "verify-ledger")
     fresh.stop()
     with contextlib.closing(sqlite3.connect(fresh.data_dir / "ledger.db")) as database:
         triggers = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'")
@@ -207,14 +196,12 @@ def test_a_ledger_that_was_changed_behind_its_back_is_told_from_a_whole_one(fres
             database.execute(f'DROP TRIGGER "{name}"')
         database.execute("UPDATE events SET data = CAST(replace(data, 'Viewer', 'Victor') AS BLOB) WHERE position = 2")
         database.commit()
-    code, said = _verified(fresh.data_dir)
-    assert code == 1
-    assert "the ledger was changed: position 2" in said
+    assert "the ledger was changed: position 2" in command(settings, "verify-ledger", code=1)
 
 
 def test_a_deployment_can_prepare_an_empty_data_folder_step_by_step(tmp_path: Path) -> None:
     settings = environment(tmp_path / "data", free_port())
-    for command in ("migrate", "topics", "bootstrap", "verify-ledger"):
+    for step in ("migrate", "topics", "bootstrap", "verify-ledger"):
         for _ in range(2):  # each changes nothing the second time
-            subprocess.run([PROGRAM, command], env=settings, capture_output=True, timeout=60, check=True)
+            command(settings, step)
     assert (tmp_path / "data" / "root.key").exists()
