@@ -1,8 +1,8 @@
 """Read models are built anew while they serve, and while keys are made, verified and revoked."""
 
 import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.operator import command, environment_of
 from tests.e2e.profiles import Distributed, Embedded
+from tests.e2e.world import eventually
 
 TIMEOUT_SECONDS = 60
 NAMES = ("directory", "alerts", "verification")
@@ -26,7 +27,6 @@ class Traffic:
         self._client = client
         self._root = {"Authorization": f"Bearer {root_key}"}
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
         self.rounds = 0
         self.kept: set[str] = set()
         self.wrong: list[str] = []
@@ -52,12 +52,11 @@ class Traffic:
 
     def _ask(self, method: str, path: str, headers: dict[str, str], **more: Any) -> httpx2.Response:
         """Return the answer; a machine under load may say 503 for a while, which is no wrong one."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while True:
-            answer = self._client.request(method, path, headers=headers, **more)
-            if answer.status_code != 503 or time.monotonic() > deadline:
-                return answer
-            time.sleep(0.1)
+        return eventually(
+            lambda: self._client.request(method, path, headers=headers, **more),
+            lambda answer: answer.status_code != 503,
+            f"{method} {path} is answered",
+        )
 
     def _expect(self, status: int, token: str, at_least: str | None) -> None:
         """Ask; without a position too: what was once seen may never look older again."""
@@ -68,12 +67,13 @@ class Traffic:
 
     @contextmanager
     def flowing(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._stopped.set()
-            self._thread.join()
+        with ThreadPoolExecutor(1) as beside:
+            going = beside.submit(self._go_on)
+            try:
+                yield
+            finally:
+                self._stopped.set()
+            going.result()
 
     def listed(self) -> set[str]:
         """Return the ids of all living keys."""

@@ -8,11 +8,11 @@ from sqlalchemy import inspect
 
 from keyledger.eventstore.port import CheckpointMoved
 from keyledger.projections.port import Checkpoint, ReadModel, Versioned
-from keyledger.projections.sql import open_engine
 from keyledger.projections.sql_read_model import NewerGeneration
 from keyledger.testing.read_model_suite import Open, ReadModelSuite, at, commit, key, load
 from keyledger_directory.projector import GENERATION, KeyRow
 from keyledger_directory.store import DirectoryStore
+from tests.integration.directory.projector_process import store_at
 
 
 class DirectorySuite(ReadModelSuite):
@@ -24,8 +24,7 @@ class DirectorySuite(ReadModelSuite):
 
     @asynccontextmanager
     async def opened(self, url: str, *, generation: int = GENERATION) -> AsyncIterator[DirectoryStore]:
-        schema = None if url.startswith("sqlite") else "directory"
-        store = DirectoryStore(open_engine(url, schema=schema), generation=generation)
+        store = store_at(url, generation=generation)
         try:
             await store.prepare()
             yield store

@@ -8,9 +8,9 @@ import pytest
 
 from keyledger.contracts.alert import Alert
 from keyledger.eventlog.port import NewRecord
-from keyledger.projections.sql import open_engine
 from keyledger_anomalies.alerts import alert_record
 from keyledger_anomalies.store import AlertStore
+from tests.integration.projections.places import alerts_at
 
 START = 1_700_000_000 * 1_000_000
 
@@ -41,11 +41,10 @@ class Stored:
 
     @pytest.fixture
     async def store(self, url: str) -> AsyncIterator[AlertStore]:
-        engine = open_engine(url, schema="anomalies" if url.startswith("postgres") else None)
-        store = AlertStore(engine)
+        store = alerts_at(url)
         await store.prepare()
         yield store
-        await engine.dispose()
+        await store.close()
 
 
 class OnSqlite:

@@ -15,15 +15,16 @@ from keyledger.projections.runner import ProjectionRunner
 from keyledger.projections.sql import open_engine
 from keyledger.runtime.clock import SystemClock
 from keyledger.testing.read_model_suite import CheckpointFirst
-from keyledger_directory.projector import KeyDirectory
+from keyledger_directory.projector import GENERATION, KeyDirectory
 from keyledger_directory.store import DirectoryStore
 
 BATCH = 50
 """Small, so that kills meet many transactions."""
 
 
-def store_at(url: str) -> DirectoryStore:
-    return DirectoryStore(open_engine(url, schema=None if url.startswith("sqlite") else "directory"))
+def store_at(url: str, *, generation: int = GENERATION) -> DirectoryStore:
+    engine = open_engine(url, schema=None if url.startswith("sqlite") else "directory")
+    return DirectoryStore(engine, generation=generation)
 
 
 async def rows_of(url: str) -> list[tuple[Any, ...]]:

@@ -11,7 +11,6 @@ from keyledger.contracts.envelope import Entry
 from keyledger.contracts.topics import LEDGER
 from keyledger.domain.permissions import Authority, Role
 from keyledger.projections.runner import ProjectionRunner
-from keyledger.projections.sql import open_engine
 from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.testing.memory_log import MemoryLog
 from keyledger.verification.freshness import Freshness
@@ -22,6 +21,7 @@ from keyledger.web.problems import Problem
 from keyledger_directory.api import create_api
 from keyledger_directory.projector import KeyDirectory, KeyRow
 from keyledger_directory.store import DirectoryStore
+from tests.integration.directory.projector_process import store_at
 from tests.unit.projections.following import DEADLINE_SECONDS, running
 from tests.unit.projections.written import ORGANIZATION, START, STORE, Written, records
 
@@ -114,7 +114,7 @@ class Directory:
 async def serving(url: str) -> AsyncIterator[Directory]:
     log = MemoryLog()
     await log.ensure_topics([LEDGER])
-    store = DirectoryStore(open_engine(url, schema=None if url.startswith("sqlite") else "directory"))
+    store = store_at(url)
     await store.prepare()
     runner = ProjectionRunner(KeyDirectory(), store, log, clock=SystemClock())
     directory = Directory(store, runner, log)

@@ -3,15 +3,16 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
 import msgspec
 import pytest
 
+from infra.local.ports import free_port
 from keyledger.contracts.cloudevents import attributes, ledger_source
 from keyledger.contracts.freshness import Head
 from keyledger.contracts.topics import HEADS, LEDGER, TOPICS
@@ -60,33 +61,31 @@ async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
     await log.close()
 
 
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def answer(http: httpx2.AsyncClient, path: str, expected: int, token: str = "") -> httpx2.Response:
-    """Ask until the answer is the expected one."""
+async def answer(
+    http: httpx2.AsyncClient, process: asyncio.subprocess.Process, path: str, expected: int, token: str = ""
+) -> httpx2.Response:
+    """Ask until the answer is the expected one; fail at once when the process has ended, else with what came last."""
     seen: object = None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while True:
-            try:
-                found = await http.get(path, headers=headers)
-            except httpx2.ConnectError as error:
-                seen = error
-            else:
-                if found.status_code == expected:
-                    return found
-                seen = found.text
-            await asyncio.sleep(0.02)
-    raise AssertionError(seen)
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                assert process.returncode is None, "the process ended by itself"
+                try:
+                    found = await http.get(path, headers=headers)
+                except httpx2.ConnectError as error:
+                    seen = error
+                else:
+                    if found.status_code == expected:
+                        return found
+                    seen = found.text
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"{path}: {seen}") from None
 
 
-async def test_it_serves_what_the_log_holds_and_stops_cleanly(relay: Relay, tmp_path: Path, port: int) -> None:
-    facts = relay.facts
+async def test_it_serves_what_the_log_holds_and_stops_cleanly(relay: Relay, tmp_path: Path) -> None:
+    facts, port = relay.facts, free_port()
     organization = facts.organization()
     user = facts.user(organization, roles=("administrator",))
     root_id, root = facts.key(organization, user, name="root")
@@ -104,16 +103,17 @@ async def test_it_serves_what_the_log_holds_and_stops_cleanly(relay: Relay, tmp_
     )
     try:
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-            await answer(http, "/readyz", 200)
-            listed = await answer(http, "/v1/api-keys", 200, root)
+            ask = partial(answer, http, process)
+            await ask("/readyz", 200)
+            listed = await ask("/v1/api-keys", 200, root)
             assert [key["name"] for key in listed.json()["data"]] == ["root"]
-            await answer(http, "/v1/api-keys", 401, root[:-1] + ("0" if root[-1] != "0" else "1"))
+            await ask("/v1/api-keys", 401, root[:-1] + ("0" if root[-1] != "0" else "1"))
             other_id, other = facts.key(organization, user, number=2, name="other")
-            await answer(http, f"/v1/api-keys/{other_id}", 200, root)
+            await ask(f"/v1/api-keys/{other_id}", 200, root)
             facts.append(other_id, KeyRevoked(organization_id=organization, key_id=other_id))
-            await answer(http, f"/v1/api-keys/{other_id}", 404, root)
-            await answer(http, f"/v1/api-keys/{root_id}", 401, other)
-            figures = (await answer(http, "/metrics", 200)).text
+            await ask(f"/v1/api-keys/{other_id}", 404, root)
+            await ask(f"/v1/api-keys/{root_id}", 401, other)
+            figures = (await ask("/metrics", 200)).text
             assert f"keyledger_directory_position {float(len(facts.entries))}" in figures
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), DEADLINE_SECONDS) == 0

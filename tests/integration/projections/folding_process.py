@@ -18,7 +18,8 @@ from keyledger.verification.index import open_index
 from keyledger.verification.projector import VerificationProjection
 from keyledger_anomalies.projector import AlertProjector
 from keyledger_directory.projector import KeyDirectory
-from tests.integration.projections.places import INDEX_SIZE_MB, alerts_at, directory_at
+from tests.integration.directory.projector_process import store_at
+from tests.integration.projections.places import INDEX_SIZE_MB, alerts_at
 
 BATCH = 10
 """Small, so that there are batches before and after the one that dies."""
@@ -27,7 +28,7 @@ BATCH = 10
 async def fold(kind: str, log: EventLog, place: str, *, naive: bool) -> None:
     match kind:
         case "directory":
-            store = directory_at(place)
+            store = store_at(place)
             await store.prepare()
             model: Any = CheckpointFirst(store) if naive else store
             await ProjectionRunner(KeyDirectory(), model, log, clock=SystemClock(), max_batch=BATCH).run()

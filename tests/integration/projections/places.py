@@ -8,13 +8,8 @@ from keyledger.projections.sql_read_model import SqlReadModel
 from keyledger.verification.index import open_index_for_reading
 from keyledger.verification.index_rows import lines_in
 from keyledger_anomalies.store import AlertStore
-from keyledger_directory.store import DirectoryStore
 
 INDEX_SIZE_MB = 32
-
-
-def directory_at(url: str) -> DirectoryStore:
-    return DirectoryStore(open_engine(url, schema=None if url.startswith("sqlite") else "directory"))
 
 
 def alerts_at(url: str) -> AlertStore:

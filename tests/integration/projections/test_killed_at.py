@@ -20,10 +20,10 @@ from keyledger_anomalies.alerts import alert_record
 from keyledger_anomalies.projector import fill
 from keyledger_directory.projector import KeyDirectory
 from tests.integration.anomalies.alerts import alert, unreadable
+from tests.integration.directory.projector_process import store_at
 from tests.integration.projections.places import (
     INDEX_SIZE_MB,
     alerts_at,
-    directory_at,
     held,
     held_in_index,
 )
@@ -83,7 +83,7 @@ async def to_the_end(projection: Any, model: ReadModel[Any], log: EmbeddedLog) -
 
 
 async def directory_of(url: str, log: EmbeddedLog) -> list[Any]:
-    store = directory_at(url)
+    store = store_at(url)
     await store.prepare()
     await to_the_end(KeyDirectory(), store, log)
     found = await held(store)
