@@ -13,7 +13,8 @@ from keyledger.eventstore.port import Ledger
 from keyledger_relay.feeds import Feed
 
 READ_SECONDS: Final = 5.0
-"""How long the first record is waited for, which the bounds say is there."""
+"""How long a record is waited for that the bounds say is there."""
+READ_RECORDS: Final = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -40,8 +41,8 @@ class End(Struct, frozen=True):
     next_offset: int
 
 
-async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, lacks_records: bool = False) -> End:
-    """Return what the topic ends with: the row at ``START`` for an empty one.
+async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, in_full: bool = False) -> End:
+    """Return the last row that the topic holds: ``START`` for an empty one.
 
     A topic that does not hold everything before its end is emptied: an empty one is filled from the ledger.
 
@@ -49,7 +50,7 @@ async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, lacks_records: 
         log: where the topic is.
         ledger: whose topic it must be.
         feed: which of the topics.
-        lacks_records: it is known to lack some, whatever it looks like.
+        in_full: look at each record, because it may lack some whatever its ends look like.
 
     Raises:
         ForeignTopic: the topic ends with something that is not in this ledger.
@@ -61,7 +62,11 @@ async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, lacks_records: 
     if record is None:
         return End(START, end_offset, end_offset)
     place = await its_row(ledger, feed, record)
-    why = "records were lost" if lacks_records else await _lack(log, feed, first_offset, record.offset, place.position)
+    if in_full:
+        furthest, why = await _read_through(log, feed, first_offset, record)
+        place = await its_row(ledger, feed, furthest)
+    else:
+        why = await _lack(log, feed, first_offset, record.offset, place.position)
     if why:
         _log.error("a topic lacks records: it is emptied, and filled again from the ledger", topic=feed.topic, why=why)
         await log.trim(feed.topic, 0, end_offset)
@@ -82,6 +87,35 @@ async def _lack(log: EventLog, feed: Feed, first_offset: int, last_offset: int, 
     if last_offset - first.offset < position - 1:
         return f"it ends at position {position}, but offsets {first.offset} to {last_offset} hold fewer records"
     return ""
+
+
+async def _read_through(log: EventLog, feed: Feed, first_offset: int, end: Record) -> tuple[Record, str]:
+    """Return the record up to which a reader of the whole topic gets, and what it lacks there; nothing if nothing.
+
+    Two relays may both be writing: then the last record is not the furthest, and what looked like a hole is none.
+    """
+    reader = await log.reader(feed.topic, 0, first_offset)
+    furthest, last, offset = end, 0, -1
+    try:
+        while offset < end.offset:
+            records = await reader.poll(max_records=READ_RECORDS, timeout_seconds=READ_SECONDS)
+            if not records:
+                raise LogUnavailable(f"{feed.topic} does not give its records up to offset {end.offset}")
+            for record in records:
+                position, offset = position_of(record), record.offset
+                if position > last + 1:
+                    return furthest, f"position {position} stands behind {last}"
+                if position > last:
+                    furthest, last = record, position
+    finally:
+        await reader.close()
+    return furthest, ""
+
+
+def position_of(record: Record) -> int:
+    """Return the position that a record states; 0 where it states none."""
+    stated = dict(record.headers).get("ce_id", b"")
+    return int(stated) if stated.isdigit() else 0
 
 
 async def its_row(ledger: Ledger, feed: Feed, record: Record) -> Place:

@@ -4,7 +4,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from keyledger.eventlog.port import EventLog, Record
+from keyledger.eventlog.port import EventLog
+from keyledger_relay.ends import position_of
 from keyledger_relay.feeds import Feed
 
 READ_SECONDS: Final = 5.0
@@ -13,12 +14,12 @@ READ_SECONDS: Final = 5.0
 class TopicChanged(Exception):
     """A topic is not what the log had acknowledged: the relay looks at it anew.
 
-    ``lacks_records``: more was written behind what was lost, so that its end alone does not show it.
+    ``unseen``: it may lack records in the middle, which its ends alone do not show.
     """
 
-    def __init__(self, feed: Feed, why: str, *, lacks_records: bool) -> None:
+    def __init__(self, feed: Feed, why: str, *, unseen: bool) -> None:
         super().__init__(f"{feed.topic}: {why}")
-        self.feed, self.lacks_records = feed, lacks_records
+        self.feed, self.unseen = feed, unseen
 
 
 class Held(Struct):
@@ -39,9 +40,9 @@ class Held(Struct):
         began = last_offset + 1 - count
         if began < self.next_offset:
             why = f"offset {self.next_offset - 1} was acknowledged before, and now {began}: records were lost"
-            raise TopicChanged(self.feed, why, lacks_records=True)
+            raise TopicChanged(self.feed, why, unseen=True)
         if not self.position and began > self.next_offset:
-            raise TopicChanged(self.feed, "somebody wrote to it while it was empty", lacks_records=False)
+            raise TopicChanged(self.feed, "somebody wrote to it while it was empty", unseen=False)
         if began > self.next_offset:
             await self._look_between(log, began)
         self.position, self.next_offset = position, last_offset + 1
@@ -59,10 +60,10 @@ class Held(Struct):
                 if not records:
                     return  # offsets that hold no record
                 for record in records:
-                    position, offset = _position_of(record), record.offset + 1
+                    position, offset = position_of(record), record.offset + 1
                     if offset <= began and position > last + 1:
                         why = f"somebody wrote position {position} behind {last}"
-                        raise TopicChanged(self.feed, why, lacks_records=True)
+                        raise TopicChanged(self.feed, why, unseen=True)
                     last = max(last, position)
         finally:
             await reader.close()
@@ -78,10 +79,4 @@ class Held(Struct):
         first, end = await log.bounds(self.feed.topic, 0)
         if first > self.first_offset or end < acknowledged:
             why = f"it held offsets {self.first_offset} to {acknowledged - 1}, and now {first} to {end - 1}"
-            raise TopicChanged(self.feed, why, lacks_records=False)
-
-
-def _position_of(record: Record) -> int:
-    """Return the position that a record states; 0 where it states none."""
-    stated = dict(record.headers).get("ce_id", b"")
-    return int(stated) if stated.isdigit() else 0
+            raise TopicChanged(self.feed, why, unseen=False)

@@ -77,7 +77,7 @@ class Relay:
         self._clock = clock
         self._batch_events = batch_events
         self._works_ahead = works_ahead
-        self._lacking: set[str] = set()
+        self._doubtful: set[str] = set()
         self._looked_at = clock.monotonic()
 
     async def run(self) -> NoReturn:
@@ -94,8 +94,8 @@ class Relay:
             except (LogUnavailable, OffsetOutOfRange) as error:
                 await self._log_patience.failed(error)
             except TopicChanged as error:
-                if error.lacks_records:
-                    self._lacking.add(error.feed.topic)
+                if error.unseen:
+                    self._doubtful.add(error.feed.topic)
                 await self._log_patience.failed(error)
             except LedgerUnavailable as error:
                 await self._ledger_patience.failed(error)
@@ -110,11 +110,10 @@ class Relay:
             for feed in FEEDS:
                 producer = await self._log.producer()
                 producers.push_async_callback(producer.close)
-                lacks_records = feed.topic in self._lacking
-                end = await find_end(self._log, self._ledger, feed, lacks_records=lacks_records)
+                end = await find_end(self._log, self._ledger, feed, in_full=feed.topic in self._doubtful)
                 outlets.append(Outlet(producer, Held(feed, end.place.position, end.first_offset, end.next_offset)))
                 ends.append(end.place)
-            self._lacking.clear()
+            self._doubtful.clear()
             head = await self._ledger.head()
             self._ledger_patience.succeeded()
             # From where the shorter one ends; the longer one is given only what it does not hold.

@@ -86,6 +86,7 @@ async def test_two_relays_at_once_are_harmless_and_one_of_them_stops(profile: Pr
             task.cancel()
         await asyncio.wait(tasks)
         for name, records in (await ledger_topics(log)).items():
+            assert records[0].offset == 0, f"{name} was emptied"
             assert followed(records) == list(range(1, 2_001)), name
 
 

@@ -169,6 +169,36 @@ async def test_an_old_batch_that_arrives_while_a_topic_is_filled_again_leaves_no
         await whole(log_file, 20)
 
 
+class AnotherRelayIsAhead(PassingLog):
+    """Before the first batch to a topic arrives one of another relay, which goes on from the topic's real end."""
+
+    def __init__(self, log: MemoryLog, topic: str, others: list[NewRecord]) -> None:
+        super().__init__(log)
+        self._topic, self._others = topic, others
+
+    async def send(self, producer: Producer, topic: str, records: Sequence[NewRecord]) -> int:
+        if topic == self._topic and self._others:
+            await producer.send(topic, 0, self._others)
+            self._others = []
+        return await super().send(producer, topic, records)
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.topic)
+async def test_a_relay_never_empties_a_topic_because_another_one_is_ahead(
+    ledger: Ledger, log_file: MemoryLog, feed: Feed
+) -> None:
+    await append_keys(ledger, 20)
+    rows = await ledger.read(0, limit=20)
+    await fill(log_file, ledger, feed, [*rows[:11], *rows[:7]])
+    log = AnotherRelayIsAhead(log_file, feed.topic, feed.records(rows[11:14], ledger.store_id))
+    relay = relay_of(ledger, log, clock=Hurried(), batch_events=5)
+    async with running(relay):
+        await caught_up(relay, 20)
+    for records in (await ledger_topics(log_file)).values():
+        assert records[0].offset == 0
+        assert followed(records) == list(range(1, 21))
+
+
 async def test_resends_are_no_damage(ledger: Ledger, log: EventLog) -> None:
     await append_keys(ledger, 20)
     rows = await ledger.read(0, limit=20)
