@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
 from keyledger.eventlog.kafka_security import KafkaSecurity
 from keyledger.eventlog.port import LogUnavailable
+
+FORGOTTEN_SECONDS: Final = 1.0
+"""How long a start that nobody waits for any more may take to end by itself."""
 
 
 class Cluster:
@@ -35,10 +38,18 @@ class Cluster:
             raise LogUnavailable(f"{what}: {error!r}") from error
 
     async def start(self, client: Any) -> None:
-        """Connect a producer, consumer or admin client, and leave nothing behind where that fails."""
+        """Connect a producer, consumer or admin client, and leave nothing behind where that fails.
+
+        ``start`` runs in a task of its own, which may end when we are cancelled: aiokafka 0.14 forgets, and so never
+        closes, the first connection where it is cancelled between opening it and being answered on it.
+        """
+        starting = asyncio.create_task(client.start())
         try:
-            await client.start()
+            await asyncio.shield(starting)
         except BaseException:
+            await asyncio.wait([starting], timeout=FORGOTTEN_SECONDS)
+            starting.cancel()
+            await asyncio.wait([starting])
             await self.end(client)
             raise
 
