@@ -1,3 +1,6 @@
+import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator
 
 import pytest
@@ -68,3 +71,17 @@ class TestKafkaLog(EventLogSuite):
             await reader.close()
         await producer.close()
         await log.close()
+
+
+async def test_whoever_gives_up_connecting_leaves_no_connection(kafka_bootstrap: str) -> None:
+    with warnings.catch_warnings(record=True) as forgotten:
+        warnings.simplefilter("always")
+        for moment in range(150):
+            log = KafkaLog(kafka_bootstrap)
+            asking = asyncio.create_task(log.bounds("nothing", 0))
+            await asyncio.wait([asking], timeout=moment / 10_000)
+            asking.cancel()
+            await asyncio.wait([asking])
+            await log.close()
+        gc.collect()
+    assert [str(warning.message) for warning in forgotten] == []
