@@ -18,8 +18,10 @@ from infra.local.state import ClusterState, exclusive
 from infra.local.templates import PROJECT
 
 PUBLIC_PORT = 8700
+PORTS = 13
+"""How many ports in a row one cluster has, the public one first; with three brokers four more."""
 SERVICES = ("commands", "relay", "directory", "verification", "anomalies")
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 ONE_SHOTS = ("migrate", "topics", "bootstrap")
 OPENAPI = PROJECT / "schemas" / "openapi" / "openapi.json"
 

@@ -11,7 +11,7 @@ from infra.local.processes import Process, ServerFailed, Started, nobody, run, s
 from infra.local.templates import INFRA
 from infra.local.unprivileged import as_unprivileged, unprivileged_folder
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,19 @@ def free_port() -> int:
     raise OSError(f"no free loopback port found in {FIRST}-{LAST}")
 
 
+def free_row(count: int) -> int:
+    """Return the first of ``count`` loopback ports in a row that nobody listened on a moment ago.
+
+    Raises:
+        OSError: A hundred random rows all had a port that was taken.
+    """
+    for _ in range(100):
+        first = free_port()
+        if not any(is_taken(first + n) for n in range(1, count)):
+            return first
+    raise OSError(f"no {count} free loopback ports in a row found in {FIRST}-{LAST}")
+
+
 def is_taken(port: int) -> bool:
     """Say whether binding `port` on the loopback address fails now."""
     with socket.socket() as probe:

@@ -14,7 +14,7 @@ from infra.local.ports import LOOPBACK, free_port, is_taken
 from infra.local.processes import Process, ServerFailed, Started, nobody, open_private, run, spawn, wait_until_ready
 from infra.local.unprivileged import as_unprivileged, give_to_unprivileged, unprivileged_folder
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 USER = "keyledger"
 SETTINGS = {
     "listen_addresses": LOOPBACK,

@@ -12,11 +12,13 @@ from typing import TypeVar
 
 import httpx2
 
-from infra.local.cluster import SERVICES, Cluster, cluster_from_environment
-from infra.local.ports import free_port
+from infra.local.cluster import PORTS, SERVICES, Cluster, cluster_from_environment
+from infra.local.ports import free_port, free_row
 
 READY_SECONDS = 180.0
 ENDED_SECONDS = 120.0
+COMMAND_SECONDS = 600.0
+"""A cluster's start is over at once when one of its processes has ended."""
 PROGRAM = str(Path(sys.executable).parent / "keyledger")
 
 
@@ -83,7 +85,7 @@ class Distributed:
     """What ``make cluster`` starts, in a data folder and at ports of its own."""
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
-        port = free_port()
+        port = free_row(PORTS)
         self.data_dir, self.origin = data_dir, f"http://127.0.0.1:{port}"
         self._environment = environment(data_dir, port, **settings)
         self._run("up")
@@ -102,7 +104,7 @@ class Distributed:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=COMMAND_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

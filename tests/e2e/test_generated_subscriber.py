@@ -52,7 +52,8 @@ def _live_through_everything(origin: str, root_key: str) -> None:
         path = f"/v1/api-keys/{key['id']}"
         assert client.patch(path, json={"description": "watched", "expires_at": None}).status_code == 200
         rotated = client.post(f"{path}/rotate").json()["key"]
-        with httpx2.Client(base_url=origin, transport=httpx2.HTTPTransport(local_address=SOURCE)) as stranger:
+        elsewhere = httpx2.HTTPTransport(local_address=SOURCE)
+        with httpx2.Client(base_url=origin, transport=elsewhere, timeout=120) as stranger:
 
             def status(token: str) -> int:
                 return stranger.get("/v1/auth/verify", headers={"Authorization": f"Bearer {token}"}).status_code

@@ -13,7 +13,7 @@ from keyledger.runtime.clock import SystemClock
 from keyledger.testing.ledger_examples import an_append
 from tests.e2e.operator import command, environment_of
 from tests.e2e.profiles import Embedded, running
-from tests.e2e.world import eventually
+from tests.e2e.world import DEADLINE_SECONDS, eventually
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -26,7 +26,7 @@ def fresh(tmp_path: Path) -> Iterator[Embedded]:
 
 @pytest.fixture
 def client(fresh: Embedded) -> Iterator["Client"]:
-    with httpx2.Client(base_url=fresh.origin, timeout=60) as http:
+    with httpx2.Client(base_url=fresh.origin, timeout=DEADLINE_SECONDS) as http:
         yield Client(fresh, http)
 
 

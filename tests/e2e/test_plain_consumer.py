@@ -33,7 +33,8 @@ async def _read_until(bootstrap: str, topic: str, subject: str, last_type: str) 
 
 
 def _live_through(origin: str, root_key: str) -> str:
-    with httpx2.Client(base_url=origin, headers={"Authorization": f"Bearer {root_key}"}) as client:
+    own = {"Authorization": f"Bearer {root_key}"}
+    with httpx2.Client(base_url=origin, headers=own, timeout=DEADLINE_SECONDS) as client:
         key_id = str(client.post("/v1/api-keys", json={"name": "watched"}).json()["id"])
         assert client.post(f"/v1/api-keys/{key_id}/rotate").status_code == 200
         assert client.delete(f"/v1/api-keys/{key_id}").status_code == 204

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -12,9 +13,8 @@ import pytest
 
 from tests.e2e.operator import command, environment_of
 from tests.e2e.profiles import Distributed, Embedded
-from tests.e2e.world import eventually
+from tests.e2e.world import DEADLINE_SECONDS, answered
 
-TIMEOUT_SECONDS = 60
 NAMES = ("directory", "alerts", "verification")
 
 pytestmark = pytest.mark.xdist_group("e2e")
@@ -51,12 +51,7 @@ class Traffic:
             self.rounds += 1
 
     def _ask(self, method: str, path: str, headers: dict[str, str], **more: Any) -> httpx2.Response:
-        """Return the answer; a machine under load may say 503 for a while, which is no wrong one."""
-        return eventually(
-            lambda: self._client.request(method, path, headers=headers, **more),
-            lambda answer: answer.status_code != 503,
-            f"{method} {path} is answered",
-        )
+        return answered(partial(self._client.request, method, path, headers=headers, **more))
 
     def _expect(self, status: int, token: str, at_least: str | None) -> None:
         """Ask; without a position too: what was once seen may never look older again."""
@@ -86,7 +81,7 @@ class Traffic:
 
 
 def rebuilt_while_it_serves(profile: Embedded | Distributed, environment: dict[str, str]) -> None:
-    with httpx2.Client(base_url=profile.origin, timeout=TIMEOUT_SECONDS) as client:
+    with httpx2.Client(base_url=profile.origin, timeout=DEADLINE_SECONDS) as client:
         traffic = Traffic(client, profile.root_key())
         with traffic.flowing():
             said = [command(environment, "projections", "rebuild", name, "--wait", "120") for name in NAMES]

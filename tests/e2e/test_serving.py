@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -18,7 +19,7 @@ import pytest
 from infra.local.ports import free_port
 from tests.e2e.operator import command
 from tests.e2e.profiles import ENDED_SECONDS, PROGRAM, Embedded, environment, running, wait_until_ready
-from tests.e2e.world import eventually
+from tests.e2e.world import answered, eventually
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -36,7 +37,7 @@ def _refused(settings: Mapping[str, str], folder: Path) -> str:
         env={**environment(folder, free_port()), **settings},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=ENDED_SECONDS,
         check=False,
     )
     assert done.returncode == 2
@@ -85,7 +86,9 @@ def test_a_second_one_in_the_same_data_folder_refuses_to_start_whatever_it_is_ca
     said = _refused({"KEYLEDGER_NODE": "another"}, fresh.data_dir)
     assert said.count("\n") == 1
     assert "another `keyledger serve` runs in" in said
-    assert httpx2.get(f"{fresh.origin}/readyz").status_code == 200, "the first one did not notice"
+    assert httpx2.get(f"{fresh.origin}/readyz", timeout=ENDED_SECONDS).status_code == 200, (
+        "the first one did not notice"
+    )
 
 
 def test_a_port_that_is_taken_refuses_to_start_with_one_line(tmp_path: Path) -> None:
@@ -128,7 +131,6 @@ def test_the_first_start_shows_the_root_key_on_a_terminal(tmp_path: Path) -> Non
 def test_a_stop_fails_readiness_first_and_finishes_requests(fresh: Embedded) -> None:
     """A request that waits (for a position that comes late) is answered, though the stop came in between."""
     root = {"Authorization": f"Bearer {fresh.root_key()}"}
-    answered: list[int] = []
     with socket.create_connection(("127.0.0.1", int(fresh.origin.rpartition(":")[2]))) as slow:
         body = b'{"name": "slow"}'
         head = f"POST /v1/api-keys HTTP/1.1\r\nHost: x\r\nAuthorization: {root['Authorization']}\r\n"
@@ -137,8 +139,8 @@ def test_a_stop_fails_readiness_first_and_finishes_requests(fresh: Embedded) -> 
         fresh.process.send_signal(signal.SIGTERM)
         assert _readiness_fails(fresh.origin)
         slow.sendall(body[5:])
-        answered.append(int(slow.recv(65536).split()[1]))
-    assert answered == [201]
+        status = int(slow.recv(65536).split()[1])
+    assert status == 201
     assert fresh.process.wait(ENDED_SECONDS) == 0
 
 
@@ -153,30 +155,37 @@ def _readiness_fails(origin: str) -> bool:
 
 def test_a_kill_loses_no_write_that_was_answered(fresh: Embedded) -> None:
     root = {"Authorization": f"Bearer {fresh.root_key()}"}
-    answered: list[str] = []
+    written: list[str] = []
+
+    def fresh_client() -> httpx2.Client:
+        return httpx2.Client(base_url=fresh.origin, headers=root, timeout=ENDED_SECONDS)
 
     def write() -> None:
-        with contextlib.suppress(httpx2.TransportError), httpx2.Client(base_url=fresh.origin, headers=root) as client:
+        with contextlib.suppress(httpx2.TransportError), fresh_client() as client:
             while True:
                 answer = client.post("/v1/api-keys", json={"name": "written"})
                 if answer.status_code == 201:
-                    answered.append(answer.json()["id"])
+                    written.append(answer.json()["id"])
 
     writers = [threading.Thread(target=write) for _ in range(8)]
     for writer in writers:
         writer.start()
-    while len(answered) < 200:
+
+    def count() -> int:
         assert any(writer.is_alive() for writer in writers)
+        return len(written)
+
+    eventually(count, lambda number: number >= 200, "enough is written")
     fresh.kill_and_start()
     for writer in writers:
         writer.join()
-    with httpx2.Client(base_url=fresh.origin, headers=root) as client:
-        found = {key: client.get(f"/v1/api-keys/{key}").status_code for key in answered}
-    assert set(found.values()) == {200}
+    with fresh_client() as client:
+        found = {answered(partial(client.get, f"/v1/api-keys/{key}")).status_code for key in written}
+    assert found == {200}
 
 
 def test_the_origin_answers_unknown_paths_and_methods_as_problems(embedded: Embedded) -> None:
-    with httpx2.Client(base_url=embedded.origin) as client:
+    with httpx2.Client(base_url=embedded.origin, timeout=ENDED_SECONDS) as client:
         unknown, wrong = client.get("/v1/nothing"), client.put("/v1/api-keys")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not-found")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method-not-allowed")

@@ -52,7 +52,7 @@ class Answer:
 
 
 def ask(server: NginxServer, method: str, path: str, headers: dict[str, str] | None = None) -> Answer:
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=120)
     try:
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()

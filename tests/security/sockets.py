@@ -2,7 +2,7 @@
 
 import socket
 from contextlib import suppress
-from itertools import islice, repeat
+from select import select
 from urllib.parse import urlsplit
 
 
@@ -10,7 +10,7 @@ def connect(origin: str) -> socket.socket:
     """Return a connection to the origin."""
     at = urlsplit(origin)
     assert at.hostname is not None
-    return socket.create_connection((at.hostname, at.port or 80), timeout=30)
+    return socket.create_connection((at.hostname, at.port or 80), timeout=120)
 
 
 def exchange(origin: str, sent: bytes) -> bytes:
@@ -22,19 +22,14 @@ def exchange(origin: str, sent: bytes) -> bytes:
 
 def sent_until_refused(origin: str, start: bytes, chunk: bytes, *, most: int) -> tuple[int, bytes]:
     """Send ``start`` and then ``chunk`` up to ``most`` times; return how many went out, and the answer."""
-    with connect(origin) as connection:
+    sent, answer = 0, b""
+    with connect(origin) as connection, suppress(ConnectionError):
         connection.sendall(start)
-        connection.settimeout(0.05)
-        for number, more in enumerate(islice(repeat(chunk), most)):
-            try:
-                connection.sendall(more)
-                answer = connection.recv(65536)
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                answer = b""
-            return number + 1, answer
-    return most, b""
+        while sent < most and not select([connection], [], [], 0)[0]:
+            connection.sendall(chunk)
+            sent += 1
+        answer = connection.recv(65536)
+    return sent, answer
 
 
 def _read(connection: socket.socket) -> bytes:

@@ -25,8 +25,8 @@ def test_a_websocket_handshake_is_answered_as_the_request_that_it_is(
 
 
 def test_a_header_without_end_is_refused_before_it_fills_the_memory(attacked: Embedded) -> None:
-    chunks, answer = sent_until_refused(attacked.origin, VERIFY + b"A: ", b"b" * 65536, most=40)
-    assert chunks < 20
+    chunks, answer = sent_until_refused(attacked.origin, VERIFY + b"A: ", b"b" * 65536, most=1000)
+    assert chunks < 500, "the kernel holds some megabytes for a slow reader, and no more"
     assert answer[:12] in (b"HTTP/1.1 400", b"")  # empty: the connection was reset under what was still sent
 
 

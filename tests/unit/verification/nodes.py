@@ -11,6 +11,7 @@ import msgspec
 
 from keyledger.contracts.auth_event import AuthAttempt, decode_attempts
 from keyledger.contracts.freshness import Head, VerifierReport, decode_report
+from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import AUTH, AUTH_BY_SOURCE, HEADS, LEDGER, TOPICS, VERIFIERS
 from keyledger.eventlog.port import NewRecord
 from keyledger.runtime.clock import SystemClock, SystemRandomness
@@ -20,7 +21,7 @@ from keyledger.verification.index import open_index
 from keyledger.verification.node import NodeSettings, VerifierNode
 from tests.unit.verification.world import INDEX_SIZE_MB, PEPPERS, STORE, Facts
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 NODE = "node-1"
 
 
@@ -44,9 +45,10 @@ class Place:
         log: MemoryLog | None = None,
         proxies: Iterable[Any] = (),
         generation: int = 1,
+        clock: Clock | None = None,
         **more: Any,
     ) -> None:
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         self.log = log or MemoryLog()
         self.facts = Facts()
         self._published = 0
@@ -55,7 +57,8 @@ class Place:
             self.index,
             PEPPERS,
             self.log,
-            settings=NodeSettings(node=NODE, **more),
+            # Long, so that one head is enough for a test however long the machine stands still.
+            settings=NodeSettings(node=NODE, **{"max_staleness_seconds": 600, **more}),
             clock=self.clock,
             randomness=SystemRandomness(),
         )
