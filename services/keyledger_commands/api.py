@@ -13,7 +13,7 @@ from keyledger_commands.keys_api import KeysApi
 from keyledger_commands.people_api import PeopleApi
 from keyledger_commands.routing import Routes
 from keyledger_commands.streams import Streams
-from keyledger_commands.writing import Writes
+from keyledger_commands.writing import InForce, Writes
 
 
 def create_api(
@@ -24,10 +24,11 @@ def create_api(
     peppers: Peppers,
     clock: Clock,
     randomness: Randomness,
+    in_force: InForce | None = None,
 ) -> FastAPI:
     """Return the application with this service's routes."""
     app = create_app("Keyledger commands", randomness=randomness)
-    writes = Writes(ledger, streams, randomness)
+    writes = Writes(ledger, streams, randomness, in_force=in_force)
     positions = position_tokens(ledger.store_id, peppers)
     routes = Routes(app, authentication)
     issuer = Issuer(peppers, randomness)

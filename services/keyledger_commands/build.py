@@ -15,6 +15,7 @@ from keyledger.verification.peppers import Peppers
 from keyledger_commands.api import create_api
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.streams import Streams
+from keyledger_commands.writing import InForce
 
 RESTART_SECONDS = 1.0
 log = structlog.get_logger(__name__)
@@ -51,11 +52,12 @@ def build(
     *,
     peppers: Peppers,
     owns_sink: bool,
+    in_force: InForce | None = None,
 ) -> CommandsService:
     """Return the service over a ledger that was bootstrapped.
 
     ``owns_sink``: its ``run`` sends what the sink holds; else whoever shares the sink does. Ports stay the caller's to
-    close.
+    close. ``in_force`` waits for a verifier in the same process: a change is answered when that one applied it.
     """
     attempts = Counter(
         "keyledger_management_attempts",
@@ -84,6 +86,12 @@ def build(
         trusted_proxies=process.settings.trusted_proxies,
     )
     app = create_api(
-        ledger, streams, authentication, peppers=peppers, clock=process.clock, randomness=process.randomness
+        ledger,
+        streams,
+        authentication,
+        peppers=peppers,
+        clock=process.clock,
+        randomness=process.randomness,
+        in_force=in_force,
     )
     return CommandsService(app, own_sink=sink if owns_sink else None, clock=process.clock)

@@ -67,11 +67,21 @@ Decide = Callable[[Principal, Read], Awaitable[Decision]]
 """Reads and decides for a caller; called again after a conflict."""
 
 
-class Writes:
-    """Carries out commands against the ledger."""
+InForce = Callable[[int], Awaitable[object]]
+"""Returns once the verifier of this process has applied a position, or when it takes too long."""
 
-    def __init__(self, ledger: Ledger, streams: Streams, randomness: Randomness) -> None:
+
+class Writes:
+    """Carries out commands against the ledger.
+
+    ``in_force``: a change of what exists is answered behind it; what is new takes no right away, and does not wait.
+    """
+
+    def __init__(
+        self, ledger: Ledger, streams: Streams, randomness: Randomness, *, in_force: InForce | None = None
+    ) -> None:
         self._ledger, self._streams, self._randomness = ledger, streams, randomness
+        self._in_force = in_force
         self._in_flight = InFlight()
 
     async def open(self, request: Request, *, idempotency_key: str | None, status: int) -> Call:
@@ -118,6 +128,8 @@ class Writes:
         if isinstance(outcome, Replayed):  # another process carried it out since we asked
             return await self._replayed(call, outcome)
         call.caller.proven_by_append()
+        if self._in_force is not None and decision.before.version:
+            await self._in_force(outcome.position)
         return _written(status, decision, append, outcome)
 
     def _append(self, call: Call, caller: Principal, decision: Decision) -> Append:
@@ -146,6 +158,8 @@ class Writes:
     async def _replayed(self, call: Call, replay: Replayed) -> Written:
         if not call.caller.proven:  # no append of now has shown it
             await call.caller.prove()
+        if self._in_force is not None:
+            await self._in_force(replay.position)
         stream = (await self._streams.load([replay.stream]))[replay.stream]
         return Written(
             status=replay.status, stream=stream.up_to(replay.version), position=replay.position, replayed=True

@@ -1,6 +1,7 @@
 """All services in one process, over shared ports."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -22,6 +23,9 @@ from keyledger_relay.build import build as build_relay
 from keyledger_standalone.documents import merged_openapi
 from keyledger_standalone.origin import Origin
 from keyledger_verification.build import build as build_verification
+
+IN_FORCE_SECONDS: Final = 2.0
+"""How long the answer to a change waits at most until this process' own verifier applied it."""
 
 
 class StandaloneService:
@@ -53,7 +57,11 @@ def build(
     peppers: Peppers,
 ) -> StandaloneService:
     """Return the whole of Keyledger over one ledger, one log and one verifier node."""
-    commands = build_commands(process, ledger, node.sink, peppers=peppers, owns_sink=False)
+
+    async def in_force(position: int) -> None:
+        await node.freshness.wait_for(position, asked_at=process.clock.now(), timeout_seconds=IN_FORCE_SECONDS)
+
+    commands = build_commands(process, ledger, node.sink, peppers=peppers, owns_sink=False, in_force=in_force)
     directory = build_directory(process, event_log, node, peppers=peppers, owns_node=False)
     verification = build_verification(process, node, peppers=peppers)
     anomalies = build_anomalies(process, event_log, node, peppers=peppers, owns_node=False)
