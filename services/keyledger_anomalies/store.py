@@ -99,6 +99,7 @@ class AlertsTable:
             Column("attempt_ids", Text, nullable=False),
             Index(f"{name}_newest_first", "organization_id", "last_seen", "id"),
         )
+        self.tables: Final = (self.table,)
 
     async def load(self, connection: AsyncConnection, streams: Collection[str]) -> dict[str, Versioned[Alert]]:
         found = await connection.execute(select(self.table).where(self.table.c.id.in_(streams)))

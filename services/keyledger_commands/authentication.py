@@ -18,7 +18,7 @@ from keyledger.contracts.verdict import Code
 from keyledger.domain.identifiers import role_stream
 from keyledger.domain.keys import Absent, Active, Key, LiveSecret, Revoked
 from keyledger.domain.organizations import Organization
-from keyledger.domain.people import Nobody, ServiceAccount, Team, User, roles_of
+from keyledger.domain.people import DeactivatedUser, Nobody, ServiceAccount, Team, User, roles_of
 from keyledger.domain.permissions import Authority
 from keyledger.domain.times import moment
 from keyledger.verification.fingerprint import fingerprint, fingerprint_key
@@ -26,7 +26,7 @@ from keyledger.verification.peppers import KeyedDigest, Peppers, digest
 from keyledger.verification.source import Network, SourceAddresses
 from keyledger.verification.token import Token, parse
 from keyledger.web.principal import Principal
-from keyledger_commands.streams import Read, Streams
+from keyledger_commands.streams import Read, Stream, Streams, died_with_owner
 
 _DUMMY_PEPPER: Final = bytes(32)
 _DUMMY_DIGEST: Final = bytes(32)
@@ -93,19 +93,20 @@ class LedgerAuthentication:
             return unknown
         if secret is None or token.environment != known.environment:
             return Judgement(code="invalid-credential", key=known)
-        principal = await _principal(known, stream.version, read)
+        standing = await _standing(known, stream, read)
         code: Code = "valid"  # or, as the secret is right, its holder may know what is wrong
-        if principal is None:  # its owner or organization is not there: it can do nothing, for whoever holds it
+        if standing is None:  # its owner or organization is not there: it can do nothing, for whoever holds it
             code = "invalid-credential"
         elif isinstance(key, Revoked):
             code = "revoked"
+        elif standing.died_with_owner:
+            code = "owner-deactivated"
         elif known.expires_at is not None and known.expires_at <= now:
             code = "expired"
-        elif not principal.allows(permission):
+        elif not standing.principal.allows(permission):
             code = "insufficient-permission"
-        return Judgement(
-            code=code, key=known, secret_id=secret.secret.id, principal=principal if code == "valid" else None
-        )
+        principal = standing.principal if standing is not None and code == "valid" else None
+        return Judgement(code=code, key=known, secret_id=secret.secret.id, principal=principal)
 
     def _matching_secret(self, key: Key, token: Token, now: datetime) -> LiveSecret | None:
         """Return the live secret that was sent. A key that is not there costs one comparison too."""
@@ -157,11 +158,15 @@ def _as_last_seen(key: Key) -> Active | None:
             assert_never(key)
 
 
-async def _principal(key: Active, version: int, read: Read) -> Principal | None:
-    """Return who the key speaks for and what it may do now; None where its owner or organization is missing.
+class _Standing(Struct, frozen=True):
+    """Who a key speaks for and what it may do now, unless it died when its owner was deactivated."""
 
-    ``version``: that of the key's stream.
-    """
+    principal: Principal
+    died_with_owner: bool
+
+
+async def _standing(key: Active, stream: Stream, read: Read) -> _Standing | None:
+    """Return how the key of a stream stands; None where its owner or organization is missing."""
     own = () if key.role is None else (role_stream(key.organization_id, key.role),)
     loaded = await read([key.owner_id, key.organization_id, *own])
     owner, organization = loaded[key.owner_id].owner, loaded[key.organization_id].organization
@@ -174,13 +179,13 @@ async def _principal(key: Active, version: int, read: Read) -> Principal | None:
         loaded |= await read(missing)
     layers: list[tuple[str, ...]] = [own] if key.role is not None else []
     match owner:
-        case User():  # a personal key never exceeds its owner
+        case User() | DeactivatedUser():  # a personal key never exceeds its owner
             layers.append(owners)
         case Team() | ServiceAccount():
             pass
         case _:
             assert_never(owner)
-    return Principal(
+    principal = Principal(
         organization_id=key.organization_id,
         operator=organization.operator,
         key_id=key.key_id,
@@ -189,5 +194,6 @@ async def _principal(key: Active, version: int, read: Read) -> Principal | None:
         authority=Authority(
             tuple(tuple(role for stream in layer if (role := loaded[stream].role) is not None) for layer in layers)
         ),
-        rests_on={key.key_id: version, **{name: stream.version for name, stream in loaded.items()}},
+        rests_on={key.key_id: stream.version, **{name: stream.version for name, stream in loaded.items()}},
     )
+    return _Standing(principal, died_with_owner(stream, loaded[key.owner_id]))

@@ -133,6 +133,10 @@ class RotateKeyBody(_Closed):
     """Nothing can be chosen yet: the old secret dies at once. The body may be left out."""
 
 
+class EmptyBody(_Closed):
+    """Nothing can be chosen. The body may be left out."""
+
+
 class CreateUserBody(_Closed):
     """A new user. Name and address are kept apart from the events and can be erased."""
 

@@ -6,15 +6,17 @@ from msgspec import Struct
 
 from keyledger.domain.events import OwnerType
 from keyledger.domain.identifiers import is_resource_id, role_stream
-from keyledger.domain.people import Nobody, Owner, ServiceAccount, Team, User, roles_of
+from keyledger.domain.people import DeactivatedUser, Nobody, Owner, ServiceAccount, Team, User, roles_of
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
-from keyledger_commands.streams import Read, Stream
+from keyledger_commands.streams import NEW, Read, Stream
 
-OWNER_FORMS: dict[OwnerType, type[User | Team | ServiceAccount]] = {
-    "user": User,
-    "team": Team,
-    "service": ServiceAccount,
+OwnerForm = type[User | DeactivatedUser | Team | ServiceAccount]
+
+OWNER_FORMS: dict[OwnerType, tuple[OwnerForm, ...]] = {
+    "user": (User, DeactivatedUser),
+    "team": (Team,),
+    "service": (ServiceAccount,),
 }
 
 OWNER_WORDS: dict[OwnerType, str] = {"user": "user", "team": "team", "service": "service account"}
@@ -24,6 +26,7 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     """What a decision about keys or users rests on besides their own stream, and the versions it was read at."""
 
     owner: Owner
+    owner_stream: Stream
     guards: dict[str, int]
     undefined: frozenset[str]
     """Roles that were asked for and do not exist."""
@@ -54,6 +57,7 @@ async def look_around(
         loaded |= await read(missing) if missing else {}
     return Circumstances(
         owner=owner,
+        owner_stream=NEW if isinstance(owner, Nobody) or owner_id is None else loaded[owner_id],
         guards={name: stream.version for name, stream in loaded.items()},
         undefined=frozenset(role for role in named if not loaded[role_stream(organization_id, role)].version),
     )

@@ -17,13 +17,13 @@ from keyledger.domain.keys import (
     UpdateKey,
     decide,
 )
-from keyledger.domain.people import Nobody
+from keyledger.domain.people import DeactivatedUser, Nobody
 from keyledger.web.conditions import check_if_match
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
 from keyledger_commands.bodies import ROLE_IDS, CreateKeyBody
 from keyledger_commands.granting import OWNER_WORDS, check_grant, look_around
-from keyledger_commands.streams import NEW, Read, Stream
+from keyledger_commands.streams import NEW, Read, Stream, died_with_owner
 from keyledger_commands.writing import Decision
 
 
@@ -43,6 +43,8 @@ async def creation(caller: Principal, read: Read, command: CreateKey) -> Decisio
     )
     if isinstance(around.owner, Nobody):
         raise refused("owner_id", f"there is no such {OWNER_WORDS[owner_type]}")
+    if isinstance(around.owner, DeactivatedUser):
+        raise refused("owner_id", "the user is deactivated")
     if around.undefined:
         raise refused("role", f"there is no such role; there are {ROLE_IDS}")
     events = _decided(Absent(), command)
@@ -65,9 +67,11 @@ async def on_living(
         Problem: ``not-found``, ``precondition-failed``, ``not-grantable``, ``invalid-request``.
     """
     key, stream = await _existing(caller, read, key_id)
-    check_if_match(if_match, stream.version)
     roles = [key.role, *also_roles]
     around = await look_around(read, key.organization_id, roles=roles, owner_id=key.owner_id, owner_type=key.owner_type)
+    if died_with_owner(stream, around.owner_stream):
+        raise _not_found()
+    check_if_match(if_match, stream.version)
     if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
         raise Problem("not-grantable", "its owner is not there")
     if around.undefined - {key.role}:
@@ -98,7 +102,11 @@ async def _existing(caller: Principal, read: Read, key_id: str) -> tuple[Active,
         key = stream.key
         if isinstance(key, Active) and key.organization_id == caller.organization_id:
             return key, stream
-    raise Problem("not-found", "there is no such API key")
+    raise _not_found()
+
+
+def _not_found() -> Problem:
+    return Problem("not-found", "there is no such API key")
 
 
 def owner_id_for(body: CreateKeyBody, caller: Principal) -> str:
@@ -119,7 +127,7 @@ def _decided(key: Absent | Active, command: KeyCommand) -> list[Any]:
     try:
         return list(decide(key, command))
     except KeyNotFound:
-        raise Problem("not-found", "there is no such API key") from None
+        raise _not_found() from None
     except KeyRefused as refusal:
         raise refused(refusal.field, refusal.why) from None
 

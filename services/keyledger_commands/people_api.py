@@ -1,4 +1,4 @@
-"""Users, teams and service accounts: create and read. Reads fold the ledger, so they are never behind."""
+"""Users, teams and service accounts. Reads fold the ledger, so they are never behind."""
 
 from collections.abc import Callable
 from typing import Annotated, Final, TypeVar
@@ -10,18 +10,18 @@ from pydantic import BaseModel
 
 from keyledger.contracts.ports import Randomness
 from keyledger.domain.events import OwnerType
-from keyledger.domain.identifiers import is_resource_id
 from keyledger.domain.people import (
     CreateServiceAccount,
     CreateTeam,
     CreateUser,
-    Nobody,
-    OwnerCommand,
+    DeactivatedUser,
+    DeactivateUser,
+    OwnerCreation,
+    ReactivateUser,
     User,
-    decide,
 )
 from keyledger.eventstore.port import Ledger, Profile
-from keyledger.web.conditions import etag
+from keyledger.web.conditions import IfMatch, etag
 from keyledger.web.documents import JSON, POSITION_HEADER
 from keyledger.web.idempotency import IdempotencyKey
 from keyledger.web.positions import PositionTokens
@@ -32,13 +32,14 @@ from keyledger_commands.bodies import (
     CreateServiceAccountBody,
     CreateTeamBody,
     CreateUserBody,
+    EmptyBody,
     described,
     read_body,
 )
 from keyledger_commands.caller import caller_of
-from keyledger_commands.granting import OWNER_FORMS, OWNER_WORDS, check_grant, look_around
+from keyledger_commands.people_decisions import deactivation, existing_owner, owner_creation
 from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes
-from keyledger_commands.streams import NEW, Read, Stream, Streams
+from keyledger_commands.streams import Read, Stream, Streams
 from keyledger_commands.views import ServiceAccountResource, TeamResource, UserResource, owner_resource
 from keyledger_commands.writing import Decide, Decision, Writes
 
@@ -52,13 +53,15 @@ AtLeast = Annotated[
     ),
 ]
 _WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed", "Location")
+_CHANGED: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed")
+_EMPTY: Final = described(EmptyBody, examples={"nothing": {}}, required=False)
 _READ: Final = ("ETag", "Keyledger-Position")
 
 
 class _Creation(Struct, frozen=True):
     """A new owner as it was asked for, and what is kept beside its events."""
 
-    command: OwnerCommand
+    command: OwnerCreation
     profile: Profile | None = None
 
 
@@ -83,6 +86,7 @@ class PeopleApi:
     def add_to(self, routes: Routes) -> None:
         """Add the routes."""
         writes = (*WRITE_PROBLEMS, "unsupported-media-type")
+        on_one = (*writes, "not-found", "precondition-failed")
         routes.add(
             "POST", "/v1/users", self.create_user,
             operation_id="createUser", summary="Create a user", tag="people", status=201, answer=UserResource,
@@ -93,6 +97,16 @@ class PeopleApi:
             "GET", "/v1/users/{user_id}", self.read_user,
             operation_id="readUser", summary="Read a user", tag="people", answer=UserResource,
             problems=READ_PROBLEMS, headers=_READ,
+        )  # fmt: skip
+        routes.add(
+            "POST", "/v1/users/{user_id}/deactivate", self.deactivate_user,
+            operation_id="deactivateUser", summary="Deactivate a user: all of their personal keys are dead, for ever",
+            tag="people", answer=UserResource, problems=(*on_one, "self-deactivation"), headers=_CHANGED, body=_EMPTY,
+        )  # fmt: skip
+        routes.add(
+            "POST", "/v1/users/{user_id}/reactivate", self.reactivate_user,
+            operation_id="reactivateUser", summary="Give a user their roles again, and none of their earlier keys",
+            tag="people", answer=UserResource, problems=(*on_one, "not-grantable"), headers=_CHANGED, body=_EMPTY,
         )  # fmt: skip
         routes.add(
             "POST", "/v1/teams", self.create_team,
@@ -125,6 +139,25 @@ class PeopleApi:
             return _Creation(command, Profile(user_id, body.name, body.email))
 
         return await self._create(request, "user", CreateUserBody, creation, idempotency_key)
+
+    async def deactivate_user(
+        self, request: Request, user_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
+    ) -> Response:
+        """Deactivate a user. From this answer on none of their personal keys works; reactivation brings none back.
+
+        Nobody can deactivate themselves: so an organization always has somebody who can undo it.
+        """
+
+        def command(caller: Principal) -> DeactivateUser:
+            return DeactivateUser(user_id, by=caller.user_id)
+
+        return await self._change_user(request, command, idempotency_key, if_match)
+
+    async def reactivate_user(
+        self, request: Request, user_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
+    ) -> Response:
+        """Give a user their roles again, as somebody who may hand these out. Their earlier keys stay dead."""
+        return await self._change_user(request, lambda _: ReactivateUser(user_id), idempotency_key, if_match)
 
     async def create_team(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Make a team."""
@@ -176,7 +209,8 @@ class PeopleApi:
 
         async def prepare() -> Decide:
             created.append(creation(await read_body(request, form), call.caller.principal.organization_id, owner_id))
-            return lambda caller, read: self._decide(caller, read, owner_id, created[0])
+            new = created[0]
+            return lambda caller, read: owner_creation(caller, read, owner_id, new.command, new.profile)
 
         written = await self._writes.carry_out(call, 201, prepare)
         profile = created[0].profile if created else await self._profile(written.stream)
@@ -184,41 +218,43 @@ class PeopleApi:
         location = {"Location": f"{request.url.path}/{written.stream.facts[0].header.stream}"}
         return answer(written, self._positions, resource.model_dump_json(), location)
 
-    async def _decide(self, caller: Principal, read: Read, owner_id: str, creation: _Creation) -> Decision:
-        command = creation.command
-        roles = command.roles if isinstance(command, CreateUser) else ()
-        around = await look_around(read, caller.organization_id, roles=roles)
-        if around.undefined:
-            raise Problem("invalid-request", "see errors", errors=[("#/roles", "there is no such role")])
-        check_grant(caller, around, roles)
-        return Decision(
-            stream=owner_id,
-            before=NEW,
-            events=decide(Nobody(), command),
-            guards=around.guards,
-            profile=creation.profile,
-        )
+    async def _change_user(
+        self,
+        request: Request,
+        command: Callable[[Principal], DeactivateUser | ReactivateUser],
+        idempotency_key: str | None,
+        if_match: str | None,
+    ) -> Response:
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=200)
+        profiles: list[Profile | None] = []
+
+        async def decide(caller: Principal, read: Read) -> Decision:
+            decision = await deactivation(caller, read, command(caller), if_match)
+            profiles[:] = [await self._profile(decision.before)]  # not after it is written: the ledger might be gone
+            return decision
+
+        async def prepare() -> Decide:
+            await read_body(request, EmptyBody, optional=True)
+            return decide
+
+        written = await self._writes.carry_out(call, 200, prepare)
+        profile = profiles[0] if profiles else await self._profile(written.stream)
+        resource = owner_resource(written.stream.owner, written.stream, profile)
+        return answer(written, self._positions, resource.model_dump_json())
 
     async def _read(self, request: Request, kind: OwnerType, owner_id: str, at_least: str | None) -> Response:
         head = (await self._ledger.head()).position  # before the rest: the answer holds at least this
         if at_least is not None and self._positions.read(at_least) > head:
             raise Problem("invalid-position-token", "it is beyond the end of this ledger")
-        stream = await self._existing(caller_of(request).principal, kind, owner_id)
+        stream = await existing_owner(caller_of(request).principal, self._streams.load, kind, owner_id)
         resource = owner_resource(stream.owner, stream, await self._profile(stream))
         headers = {"ETag": etag(stream.version), POSITION_HEADER: self._positions.write(head)}
         return Response(resource.model_dump_json(), 200, headers, JSON)
 
-    async def _existing(self, caller: Principal, kind: OwnerType, owner_id: str) -> Stream:
-        """Return the stream of an owner of the caller's organization; 404 for a foreign and an unknown one alike."""
-        if is_resource_id(owner_id, kind):
-            stream = (await self._streams.load([owner_id]))[owner_id]
-            owner = stream.owner
-            if isinstance(owner, OWNER_FORMS[kind]) and owner.organization_id == caller.organization_id:
-                return stream
-        raise Problem("not-found", f"there is no such {OWNER_WORDS[kind]}")
-
     async def _profile(self, stream: Stream) -> Profile | None:
         owner = stream.owner
-        if not isinstance(owner, User):
-            return None
-        return (await self._ledger.profiles([owner.user_id])).get(owner.user_id)
+        match owner:
+            case User(user_id=user_id) | DeactivatedUser(last=User(user_id=user_id)):
+                return (await self._ledger.profiles([user_id])).get(user_id)
+            case _:
+                return None

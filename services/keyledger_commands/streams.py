@@ -12,9 +12,10 @@ from keyledger.contracts.envelope import Entry, Fact
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.registry import UndecodableEvent, decode
 from keyledger.domain import keys, organizations, people
+from keyledger.domain.events import UserDeactivated
 from keyledger.domain.keys import Key
 from keyledger.domain.organizations import AnyOrganization
-from keyledger.domain.people import Owner
+from keyledger.domain.people import DeactivatedUser, Owner
 from keyledger.domain.permissions import Role
 from keyledger.eventstore.port import Ledger, LedgerUnavailable
 
@@ -57,6 +58,12 @@ class Stream(Struct, frozen=True, dict=True):
         return people.fold(self.events)
 
     @cached_property
+    def deactivated_position(self) -> int:
+        """Where in the ledger the user that the stream makes was deactivated last; 0: nowhere."""
+        found = (fact.header.position for fact in self.facts if isinstance(fact.event, UserDeactivated))
+        return max(found, default=0)
+
+    @cached_property
     def organization(self) -> AnyOrganization:
         """The organization that the stream makes."""
         return organizations.fold(self.events)
@@ -69,6 +76,13 @@ class Stream(Struct, frozen=True, dict=True):
 
 NEW: Final = Stream(0, ())
 """A stream that does not exist yet."""
+
+
+def died_with_owner(key: Stream, owner: Stream) -> bool:
+    """Say whether a key died when its owner was deactivated. Reactivation brings no earlier key back."""
+    deactivated = isinstance(owner.owner, DeactivatedUser)
+    return deactivated or key.facts[0].header.position < owner.deactivated_position
+
 
 Read = Callable[[Collection[str]], Awaitable[dict[str, Stream]]]
 """Returns streams: as they are (``Streams.load``), or as they were seen a moment ago (``Streams.recall``)."""

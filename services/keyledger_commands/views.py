@@ -1,13 +1,13 @@
 """What the ledger's facts look like over HTTP."""
 
 from datetime import datetime
-from typing import Any, Final, assert_never
+from typing import Any, Final, Literal, assert_never
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from keyledger.contracts.envelope import Header
 from keyledger.domain.keys import Absent, Active, Revoked
-from keyledger.domain.people import Nobody, Owner, ServiceAccount, Team, User
+from keyledger.domain.people import DeactivatedUser, Nobody, Owner, ServiceAccount, Team, User
 from keyledger.domain.times import moment
 from keyledger.eventstore.port import Profile
 from keyledger.web.resources import (
@@ -31,8 +31,11 @@ class IssuedKey(KeyResource):
     key_hint: str | None = Field(default=None, description="In a replayed answer: how to get a new secret")
 
 
+UserStatus = Literal["active", "deactivated"]
+
+
 class UserResource(BaseModel):
-    """A user. ``name`` and ``email`` are null once they are erased."""
+    """A user. ``name`` and ``email`` are null once they are erased. A deactivated one's ``roles`` wait."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -43,7 +46,9 @@ class UserResource(BaseModel):
                     "name": "Ada Lovelace",
                     "email": "ada@example.com",
                     "roles": ["developer"],
+                    "status": "active",
                     "created_at": "2026-11-24T05:47:11.204518Z",
+                    "deactivated_at": None,
                     "version": 1,
                 }
             ]
@@ -55,7 +60,9 @@ class UserResource(BaseModel):
     name: str | None
     email: str | None
     roles: list[str]
+    status: UserStatus
     created_at: AwareDatetime
+    deactivated_at: AwareDatetime | None = Field(description="Since when it is deactivated; null: it is active")
     version: int
 
 
@@ -154,15 +161,9 @@ def owner_resource(owner: Owner, stream: Stream, profile: Profile | None) -> Bas
     created_at = moment(stream.facts[0].header.recorded_at)
     match owner:
         case User():
-            return UserResource(
-                id=owner.user_id,
-                organization_id=owner.organization_id,
-                name=None if profile is None else profile.name,
-                email=None if profile is None else profile.email,
-                roles=list(owner.roles),
-                created_at=created_at,
-                version=stream.version,
-            )
+            return _user(owner, stream, profile, "active")
+        case DeactivatedUser(last=user):
+            return _user(user, stream, profile, "deactivated")
         case Team():
             return TeamResource(
                 id=owner.team_id,
@@ -184,3 +185,18 @@ def owner_resource(owner: Owner, stream: Stream, profile: Profile | None) -> Bas
             raise LookupError("an owner without a stream has no form")
         case _:
             assert_never(owner)
+
+
+def _user(user: User, stream: Stream, profile: Profile | None, status: UserStatus) -> UserResource:
+    ended = _last(stream, "UserDeactivated") if status == "deactivated" else None
+    return UserResource(
+        id=user.user_id,
+        organization_id=user.organization_id,
+        name=None if profile is None else profile.name,
+        email=None if profile is None else profile.email,
+        roles=list(user.roles),
+        status=status,
+        created_at=moment(stream.facts[0].header.recorded_at),
+        deactivated_at=None if ended is None else moment(ended.recorded_at),
+        version=stream.version,
+    )

@@ -21,7 +21,7 @@ from keyledger.web.principal import Authenticate, Principal, insufficient
 from keyledger.web.problems import Problem
 from keyledger.web.resources import EXAMPLE_KEY, KeyResource
 from keyledger_directory.forms import EXAMPLE_CURSOR, READ_REVOKED, KeyPage, KeyQuery, NoParameters, resource
-from keyledger_directory.projector import KeyRow
+from keyledger_directory.projector import DirectoryRow
 from keyledger_directory.store import DirectoryStore, Question
 
 LIST: Final = "/v1/api-keys"
@@ -51,7 +51,7 @@ class Reflection:
 
     def __init__(
         self,
-        runner: ProjectionRunner[KeyRow],
+        runner: ProjectionRunner[DirectoryRow],
         positions: Callable[[], PositionTokens],
         *,
         freshness: Freshness,
@@ -82,7 +82,7 @@ class Reflection:
 
 def create_api(
     store: DirectoryStore,
-    runner: ProjectionRunner[KeyRow],
+    runner: ProjectionRunner[DirectoryRow],
     authenticate: Authenticate,
     *,
     positions: Callable[[], PositionTokens],

@@ -22,8 +22,9 @@ from keyledger.web.positions import FollowedPositions
 from keyledger.web.verifier_authentication import VerifierAuthentication
 from keyledger_directory.api import create_api
 from keyledger_directory.metrics import register
-from keyledger_directory.projector import KeyDirectory, KeyRow
-from keyledger_directory.store import DirectoryStore, KeysTable
+from keyledger_directory.projector import DirectoryRow, KeyDirectory
+from keyledger_directory.store import DirectoryStore
+from keyledger_directory.tables import DirectoryTables
 
 SCHEMA = "directory"
 RETRY_SECONDS = 0.5
@@ -38,7 +39,7 @@ class DirectoryService:
         app: ASGIApp,
         *,
         store: DirectoryStore,
-        runner: ProjectionRunner[KeyRow],
+        runner: ProjectionRunner[DirectoryRow],
         node: VerifierNode,
         owns_node: bool,
         clock: Clock,
@@ -120,7 +121,7 @@ def build(
 def rebuildable(process: Process, event_log: EventLog) -> SqlRebuildable:
     """Return the directory's read model as an operator sees it. Raises InvalidSettings."""
 
-    async def reach(generation: SqlGeneration[KeyRow, KeysTable], position: int) -> None:
+    async def reach(generation: SqlGeneration[DirectoryRow, DirectoryTables], position: int) -> None:
         await ProjectionRunner(KeyDirectory(), generation, event_log, clock=process.clock).reach(position)
 
     store = DirectoryStore(_engine(process.settings.directory_url))

@@ -7,13 +7,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from keyledger.projections.runner import ProjectionRunner
-from keyledger_directory.projector import KeyRow
+from keyledger_directory.projector import DirectoryRow
 
 
 class ProjectionMetrics(Collector):
     """Reads the runner's own counts when they are scraped."""
 
-    def __init__(self, runner: ProjectionRunner[KeyRow]) -> None:
+    def __init__(self, runner: ProjectionRunner[DirectoryRow]) -> None:
         self._runner = runner
 
     def collect(self) -> Iterator[Metric]:
@@ -38,6 +38,6 @@ class ProjectionMetrics(Collector):
         yield retries
 
 
-def register(registry: CollectorRegistry, runner: ProjectionRunner[KeyRow]) -> None:
+def register(registry: CollectorRegistry, runner: ProjectionRunner[DirectoryRow]) -> None:
     """Show the runner's figures in this registry."""
     registry.register(ProjectionMetrics(runner))

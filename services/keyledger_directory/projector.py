@@ -1,6 +1,6 @@
-"""One key's line in the directory: a fold of its events. What is secret never gets here."""
+"""The lines of keys and users in the directory: a fold of each one's events. What is secret never gets here."""
 
-from typing import Final, assert_never
+from typing import Final, TypeVar, assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -9,6 +9,7 @@ from keyledger.contracts.envelope import Fact, Header
 from keyledger.domain.events import (
     Environment,
     KeyCreated,
+    KeyEvent,
     KeyRevoked,
     KeyRotated,
     KeyType,
@@ -20,14 +21,16 @@ from keyledger.domain.events import (
     ServiceAccountCreated,
     TeamCreated,
     UserCreated,
+    UserDeactivated,
+    UserReactivated,
 )
 from keyledger.domain.identifiers import is_resource_id
 from keyledger.domain.keys import changes_of
 from keyledger.domain.times import microseconds
 
 NAME: Final = "directory"
-GENERATION: Final = 1
-"""Raise it whenever ``KeyRow`` or what the fold makes of an event changes: the read model is then built anew."""
+GENERATION: Final = 2
+"""Raise it whenever a row's form or what the fold makes of an event changes: the read model is then built anew."""
 
 
 class KeyRow(Struct, frozen=True, kw_only=True):
@@ -52,38 +55,63 @@ class KeyRow(Struct, frozen=True, kw_only=True):
     rotated_at: int | None = None
 
 
+class UserRow(Struct, frozen=True, kw_only=True):
+    """A user, as far as it concerns their keys: those from before ``deactivated_position`` (0: none) are dead."""
+
+    deactivated_position: int = 0
+    deactivated_at: int | None = None
+
+
+DirectoryRow = KeyRow | UserRow
+Kind = TypeVar("Kind", KeyRow, UserRow)
+
+
 class KeyDirectory:
-    """The projection of keys, one row each; a revoked key keeps its row."""
+    """The projection of keys and their users, one row each; a revoked key keeps its row."""
 
     name: Final = NAME
     generation: Final = GENERATION
 
     def wants(self, stream: str) -> bool:
-        return is_resource_id(stream, "key")
+        return is_resource_id(stream, "key") or is_resource_id(stream, "user")
 
-    def project(self, row: KeyRow | None, fact: Fact) -> KeyRow:
-        header, event = fact.header, fact.event
+    def project(self, row: DirectoryRow | None, fact: Fact) -> DirectoryRow:
+        event = fact.event
         match event:
-            case KeyCreated():
-                return _created(header, event)
-            case KeyRotated():
-                return replace(_existing(row), rotated_at=header.recorded_at, updated_at=header.recorded_at)
-            case KeyUpdated():
-                changes: dict[str, object] = dict(changes_of(event))
-                if "expires_at" in changes:
-                    changes["expires_at"] = microseconds(event.expires_at or None)
-                return replace(_existing(row), **changes, updated_at=header.recorded_at)
-            case KeyRevoked():
-                return replace(
-                    _existing(row),
-                    revoked_at=header.recorded_at,
-                    revocation_reason=event.reason,
-                    updated_at=header.recorded_at,
-                )
-            case OrganizationCreated() | RoleDefined() | UserCreated() | TeamCreated() | ServiceAccountCreated():
-                raise TypeError(f"{type(event).__name__} in the stream of a key")
+            case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
+                return _project_key(row, fact.header, event)
+            case UserCreated():
+                return UserRow()
+            case UserDeactivated():
+                return UserRow(deactivated_position=fact.header.position, deactivated_at=fact.header.recorded_at)
+            case UserReactivated():
+                return _existing(row, UserRow)
+            case OrganizationCreated() | RoleDefined() | TeamCreated() | ServiceAccountCreated():
+                raise TypeError(f"{type(event).__name__} in the stream of a key or user")
             case _:
                 assert_never(event)
+
+
+def _project_key(row: DirectoryRow | None, header: Header, event: KeyEvent) -> KeyRow:
+    match event:
+        case KeyCreated():
+            return _created(header, event)
+        case KeyRotated():
+            return replace(_existing(row, KeyRow), rotated_at=header.recorded_at, updated_at=header.recorded_at)
+        case KeyUpdated():
+            changes: dict[str, object] = dict(changes_of(event))
+            if "expires_at" in changes:
+                changes["expires_at"] = microseconds(event.expires_at or None)
+            return replace(_existing(row, KeyRow), **changes, updated_at=header.recorded_at)
+        case KeyRevoked():
+            return replace(
+                _existing(row, KeyRow),
+                revoked_at=header.recorded_at,
+                revocation_reason=event.reason,
+                updated_at=header.recorded_at,
+            )
+        case _:
+            assert_never(event)
 
 
 def _created(header: Header, event: KeyCreated) -> KeyRow:
@@ -105,7 +133,7 @@ def _created(header: Header, event: KeyCreated) -> KeyRow:
     )
 
 
-def _existing(row: KeyRow | None) -> KeyRow:
-    if row is None:
-        raise TypeError("the first event of a key must be KeyCreated")
+def _existing(row: DirectoryRow | None, kind: type[Kind]) -> Kind:
+    if not isinstance(row, kind):
+        raise TypeError("the first event of a key or user must say that it was created")
     return row

@@ -65,7 +65,7 @@ async def fill(index: LmdbIndex, count: int) -> list[str]:
             if len(tokens) < TOKENS:
                 tokens.append(token)
             secret = SecretRecord(f"{number:016x}", *PEPPERS.digest(org, secret_of(token)))
-            owned = KeyRecord(org, "personal", "user", user, "a key of ours", None, "dev", None, (secret,))
+            owned = KeyRecord(org, "personal", "user", user, "a key of ours", None, "dev", None, 1, (secret,))
             rows[key_id] = Versioned(1, owned)
             rows[user] = Versioned(1, OwnerRecord(org, "user", ("developer",)))
         new = Checkpoint(STORE, last.position + len(rows), next_offset=0)

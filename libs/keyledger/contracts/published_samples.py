@@ -24,6 +24,8 @@ from keyledger.domain.events import (
     ServiceAccountCreated,
     TeamCreated,
     UserCreated,
+    UserDeactivated,
+    UserReactivated,
 )
 from keyledger.domain.identifiers import role_stream
 
@@ -133,7 +135,7 @@ def _stream(event: Event) -> str:
             return event.organization_id
         case RoleDefined():
             return role_stream(event.organization_id, event.role)
-        case UserCreated():
+        case UserCreated() | UserDeactivated() | UserReactivated():
             return event.user_id
         case TeamCreated():
             return event.team_id

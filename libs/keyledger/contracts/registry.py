@@ -74,6 +74,8 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         events.OrganizationCreated,
         events.RoleDefined,
         events.UserCreated,
+        events.UserDeactivated,
+        events.UserReactivated,
         events.TeamCreated,
         events.ServiceAccountCreated,
         events.KeyCreated,

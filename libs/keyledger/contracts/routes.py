@@ -32,6 +32,8 @@ ROUTES: Final = (
     Route("GET", "/v1/auth/verify", "verification", None),
     Route("POST", "/v1/users", "commands", "users:create"),
     Route("GET", "/v1/users/{user_id}", "commands", "users:read"),
+    Route("POST", "/v1/users/{user_id}/deactivate", "commands", "users:deactivate"),
+    Route("POST", "/v1/users/{user_id}/reactivate", "commands", "users:reactivate"),
     Route("POST", "/v1/teams", "commands", "teams:create"),
     Route("GET", "/v1/teams/{team_id}", "commands", "teams:read"),
     Route("POST", "/v1/service-accounts", "commands", "service-accounts:create"),

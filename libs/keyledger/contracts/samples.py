@@ -16,6 +16,8 @@ from keyledger.domain.events import (
     ServiceAccountCreated,
     TeamCreated,
     UserCreated,
+    UserDeactivated,
+    UserReactivated,
 )
 
 ORGANIZATION_ID: Final = "org_01hXk3fJ7Qa9cT5vZr2LmN"
@@ -34,6 +36,8 @@ SAMPLES: Final[tuple[Event, ...]] = (
         builtin=True,
     ),
     UserCreated(organization_id=ORGANIZATION_ID, user_id=USER_ID, roles=("administrator",)),
+    UserDeactivated(organization_id=ORGANIZATION_ID, user_id=USER_ID),
+    UserReactivated(organization_id=ORGANIZATION_ID, user_id=USER_ID),
     TeamCreated(organization_id=ORGANIZATION_ID, team_id="team_01hXk3fJ7Qd2fW8yCu5OpR", name="Payments"),
     ServiceAccountCreated(
         organization_id=ORGANIZATION_ID,

@@ -8,6 +8,7 @@ Code = Literal[
     "invalid-credential",
     "expired",
     "revoked",
+    "owner-deactivated",
     "insufficient-permission",
     "verifier-stale",
 ]
@@ -18,9 +19,12 @@ HTTP_STATUS: Final[dict[Code, int]] = {
     "invalid-credential": 401,
     "expired": 401,
     "revoked": 401,
+    "owner-deactivated": 401,
     "insufficient-permission": 403,
     "verifier-stale": 503,
 }
 
-FAILED_CREDENTIAL: Final[frozenset[Code]] = frozenset({"invalid-credential", "expired", "revoked"})
+FAILED_CREDENTIAL: Final[frozenset[Code]] = frozenset(
+    {"invalid-credential", "expired", "revoked", "owner-deactivated"},
+)
 """Outcomes that count as a failed attempt to get in. A missing credential is a mistake, not an attempt."""

@@ -12,7 +12,7 @@ Environment = Literal["dev", "staging", "prod"]
 KeyType = Literal["personal", "team", "service"]
 OwnerType = Literal["user", "team", "service"]
 Activation = Literal["now", "first-use"]
-RevocationReason = Literal["unspecified"]
+RevocationReason = Literal["unspecified", "owner_deactivated"]
 Moment = Annotated[datetime, Meta(tz=True)]
 """A time that says where it is from: on the wire RFC 3339 with an offset."""
 
@@ -58,6 +58,20 @@ class UserCreated(Struct, frozen=True, kw_only=True):
     organization_id: str
     user_id: str
     roles: tuple[str, ...]
+
+
+class UserDeactivated(Struct, frozen=True, kw_only=True):
+    """A user may do nothing any more, and every personal key that they had until here is dead, for ever."""
+
+    organization_id: str
+    user_id: str
+
+
+class UserReactivated(Struct, frozen=True, kw_only=True):
+    """A user has their roles again. None of their earlier keys comes back."""
+
+    organization_id: str
+    user_id: str
 
 
 class TeamCreated(Struct, frozen=True, kw_only=True):
@@ -122,5 +136,5 @@ class KeyRevoked(Struct, frozen=True, kw_only=True):
 
 
 KeyEvent = KeyCreated | KeyRotated | KeyUpdated | KeyRevoked
-OwnerEvent = UserCreated | TeamCreated | ServiceAccountCreated
+OwnerEvent = UserCreated | UserDeactivated | UserReactivated | TeamCreated | ServiceAccountCreated
 Event = OrganizationCreated | RoleDefined | OwnerEvent | KeyEvent

@@ -1,10 +1,17 @@
 """Who can own keys: users, teams and service accounts."""
 
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from msgspec import Struct
 
-from keyledger.domain.events import OwnerEvent, ServiceAccountCreated, TeamCreated, UserCreated
+from keyledger.domain.events import (
+    OwnerEvent,
+    ServiceAccountCreated,
+    TeamCreated,
+    UserCreated,
+    UserDeactivated,
+    UserReactivated,
+)
 
 
 class Nobody(Struct, frozen=True):
@@ -17,6 +24,17 @@ class User(Struct, frozen=True, kw_only=True):
     organization_id: str
     user_id: str
     roles: tuple[str, ...]
+
+
+class DeactivatedUser(Struct, frozen=True):
+    """A user who may do nothing, as they were before. Whoever reactivates them gives ``last.roles`` back."""
+
+    last: User
+
+    @property
+    def organization_id(self) -> str:
+        """The user's organization."""
+        return self.last.organization_id
 
 
 class Team(Struct, frozen=True, kw_only=True):
@@ -36,7 +54,8 @@ class ServiceAccount(Struct, frozen=True, kw_only=True):
     description: str
 
 
-Owner = Nobody | User | Team | ServiceAccount
+Form = TypeVar("Form", bound=Struct)
+Owner = Nobody | User | DeactivatedUser | Team | ServiceAccount
 
 
 class CreateUser(Struct, frozen=True, kw_only=True):
@@ -64,7 +83,37 @@ class CreateServiceAccount(Struct, frozen=True, kw_only=True):
     description: str
 
 
-OwnerCommand = CreateUser | CreateTeam | CreateServiceAccount
+class DeactivateUser(Struct, frozen=True):
+    """Take everything from a user. ``by``: the user who asks for it; None where no person does."""
+
+    user_id: str
+    by: str | None
+
+
+class ReactivateUser(Struct, frozen=True):
+    """Give a user their roles again."""
+
+    user_id: str
+
+
+OwnerCreation = CreateUser | CreateTeam | CreateServiceAccount
+OwnerCommand = OwnerCreation | DeactivateUser | ReactivateUser
+
+
+class UserNotFound(Exception):
+    """No such user."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"there is no user {user_id}")
+        self.user_id = user_id
+
+
+class SelfDeactivation(Exception):
+    """Nobody deactivates themselves: so whoever deactivates others stays, and can undo it."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"{user_id} cannot deactivate themselves")
+        self.user_id = user_id
 
 
 class OwnerRefused(Exception):
@@ -76,17 +125,47 @@ class OwnerRefused(Exception):
 
 
 def decide(owner: Owner, command: OwnerCommand) -> list[OwnerEvent]:
-    """Say what happens."""
-    match owner:
-        case Nobody():
+    """Say what happens. A command that would change nothing has no event."""
+    match command:
+        case CreateUser() | CreateTeam() | CreateServiceAccount():
+            if not isinstance(owner, Nobody):
+                raise OwnerRefused("id", "exists already")
             return [_creation(command)]
-        case User() | Team() | ServiceAccount():
-            raise OwnerRefused("id", "exists already")
+        case DeactivateUser():
+            return _deactivation(owner, command)
+        case ReactivateUser():
+            return _reactivation(owner, command)
+        case _:
+            assert_never(command)
+
+
+def _deactivation(owner: Owner, command: DeactivateUser) -> list[OwnerEvent]:
+    match owner:
+        case User() if command.by == owner.user_id:
+            raise SelfDeactivation(owner.user_id)
+        case User():
+            return [UserDeactivated(organization_id=owner.organization_id, user_id=owner.user_id)]
+        case DeactivatedUser():
+            return []
+        case Nobody() | Team() | ServiceAccount():
+            raise UserNotFound(command.user_id)
         case _:
             assert_never(owner)
 
 
-def _creation(command: OwnerCommand) -> OwnerEvent:
+def _reactivation(owner: Owner, command: ReactivateUser) -> list[OwnerEvent]:
+    match owner:
+        case DeactivatedUser(last=user):
+            return [UserReactivated(organization_id=user.organization_id, user_id=user.user_id)]
+        case User():
+            return []
+        case Nobody() | Team() | ServiceAccount():
+            raise UserNotFound(command.user_id)
+        case _:
+            assert_never(owner)
+
+
+def _creation(command: OwnerCreation) -> OwnerEvent:
     match command:
         case CreateUser():
             if not command.roles:
@@ -111,14 +190,19 @@ def _creation(command: OwnerCommand) -> OwnerEvent:
 
 def evolve(owner: Owner, event: OwnerEvent) -> Owner:
     """Return the owner after the event."""
-    if not isinstance(owner, Nobody):
-        raise TypeError(f"{type(event).__name__} on an owner that is there already: its stream is out of order")
     match event:
         case UserCreated():
+            _must_be(owner, Nobody, event)
             return User(organization_id=event.organization_id, user_id=event.user_id, roles=event.roles)
+        case UserDeactivated():
+            return DeactivatedUser(_must_be(owner, User, event))
+        case UserReactivated():
+            return _must_be(owner, DeactivatedUser, event).last
         case TeamCreated():
+            _must_be(owner, Nobody, event)
             return Team(organization_id=event.organization_id, team_id=event.team_id, name=event.name)
         case ServiceAccountCreated():
+            _must_be(owner, Nobody, event)
             return ServiceAccount(
                 organization_id=event.organization_id,
                 service_account_id=event.service_account_id,
@@ -127,6 +211,12 @@ def evolve(owner: Owner, event: OwnerEvent) -> Owner:
             )
         case _:
             assert_never(event)
+
+
+def _must_be(owner: Owner, form: type[Form], event: OwnerEvent) -> Form:
+    if not isinstance(owner, form):
+        raise TypeError(f"{type(event).__name__} on {type(owner).__name__}: its stream is out of order")
+    return owner
 
 
 def fold(events: list[OwnerEvent]) -> Owner:
@@ -138,5 +228,5 @@ def fold(events: list[OwnerEvent]) -> Owner:
 
 
 def roles_of(owner: Owner) -> tuple[str, ...]:
-    """Return the roles an owner has of its own: only users have any."""
+    """Return the roles that an owner has of its own: only users have any, and only while they are active."""
     return owner.roles if isinstance(owner, User) else ()

@@ -1,6 +1,6 @@
-"""A read model in a SQL database, in generations: each has a table of rows, a checkpoint and marks of its own."""
+"""A read model in a SQL database, in generations: each has rows, a checkpoint and marks of its own."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -39,11 +39,14 @@ class NewerGeneration(Exception):
 
 
 class RowTable(Protocol[Row]):
-    """The rows of one generation; the first primary key column of ``table`` is the stream."""
+    """The rows of one generation, in one table or several."""
 
     @property
-    def table(self) -> Table:
-        """The table itself."""
+    def tables(self) -> Sequence[Table]:
+        """The tables themselves. The first primary key column of each is the stream.
+
+        In the order of streams: all of one table's come before those of the next.
+        """
         ...
 
     async def load(self, connection: AsyncConnection, streams: Collection[str]) -> dict[str, Versioned[Row]]:
@@ -100,13 +103,14 @@ class SqlGeneration(Generic[Row, RowsOf]):
                 yield await self.checkpoint_row.read(connection), self._lines(connection)
 
     async def _lines(self, connection: AsyncConnection) -> AsyncIterator[tuple[Any, ...]]:
-        stream = self.rows.table.primary_key.columns[0]
-        in_bytes = collate(stream, "C" if connection.dialect.name == "postgresql" else "BINARY")
-        found = await connection.stream(
-            select(self.rows.table).order_by(in_bytes), execution_options={"yield_per": _LINES_AT_ONCE}
-        )
-        async for row in found:
-            yield tuple(row)
+        for table in self.rows.tables:
+            stream = table.primary_key.columns[0]
+            in_bytes = collate(stream, "C" if connection.dialect.name == "postgresql" else "BINARY")
+            found = await connection.stream(
+                select(table).order_by(in_bytes), execution_options={"yield_per": _LINES_AT_ONCE}
+            )
+            async for row in found:
+                yield tuple(row)
 
 
 class SqlRows(Generic[Row]):
@@ -135,7 +139,7 @@ class SqlRows(Generic[Row]):
 class SqlReadModel(Generic[Row, RowsOf]):
     """A read model and its generations (``ReadModel[Row]``); ``prepare`` it first. ``number``: the program's own.
 
-    ``rows`` makes the table of a generation, whose name must begin with ``prefix``. ``before`` is how far the one was
+    ``rows`` makes the tables of a generation, whose names must begin with ``prefix``. ``before`` is how far the one was
     that this program's is built beside: up to there, the world outside was told already.
     """
 
@@ -271,7 +275,8 @@ class SqlReadModel(Generic[Row, RowsOf]):
     ) -> SqlGeneration[Row, RowsOf]:
         made = self.opened(generation)
         await made.checkpoint_row.make(connection, state)
-        await connection.run_sync(made.rows.table.create, checkfirst=True)
+        for table in made.rows.tables:
+            await connection.run_sync(table.create, checkfirst=True)
         return made
 
     async def _make_tables(self, connection: AsyncConnection) -> None:
@@ -280,7 +285,7 @@ class SqlReadModel(Generic[Row, RowsOf]):
 
     async def _drop_left_over(self, connection: AsyncConnection) -> None:
         found = await held(connection, _GENERATIONS, self.name)
-        kept = {self._rows(one.generation).table.name for one in found}
+        kept = {table.name for one in found for table in self._rows(one.generation).tables}
         tables = await connection.run_sync(_tables, schema_of(self.engine))
         for name in tables:
             if name.startswith(self._prefix) and name not in kept:

@@ -45,14 +45,18 @@ class Snapshot:
         self._lines: dict[str, StoredRecord | None] = {}
         self._held: dict[tuple[str, str | None, tuple[str, ...] | None], Held] = {}
 
-    def held_by(self, key: KeyRecord, transaction: lmdb.Transaction) -> Held | None:
-        """Return what the key holds now; None where its owner or organization is not there: then it is dead.
-
-        None also where one of them, or a role that it needs, is parked: then nobody knows what the key may do.
-        """
+    def owner_of(self, key: KeyRecord, transaction: lmdb.Transaction) -> OwnerRecord | None:
+        """Return the key's owner; None where it is not there or is parked: then the key is dead."""
         owner = self._line(key.owner_id, transaction)
-        if not isinstance(owner, OwnerRecord) or owner.organization_id != key.organization_id:
-            return None
+        if isinstance(owner, OwnerRecord) and owner.organization_id == key.organization_id:
+            return owner
+        return None
+
+    def held_by(self, key: KeyRecord, owner: OwnerRecord, transaction: lmdb.Transaction) -> Held | None:
+        """Return what the key holds now; None where its organization is not there: then it is dead.
+
+        None also where that, or a role that it needs, is parked: then nobody knows what the key may do.
+        """
         organization = self._line(key.organization_id, transaction)
         if not isinstance(organization, OrganizationRecord):
             return None

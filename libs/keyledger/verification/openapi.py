@@ -20,6 +20,7 @@ _MAY_ANSWER: Final = (
     "invalid-credential",
     "expired",
     "revoked",
+    "owner-deactivated",
     "insufficient-permission",
     "internal",
     "not-ready",

@@ -19,6 +19,8 @@ from keyledger.domain.events import (
     ServiceAccountCreated,
     TeamCreated,
     UserCreated,
+    UserDeactivated,
+    UserReactivated,
 )
 from keyledger.domain.times import microseconds
 from keyledger.verification.records import (
@@ -35,7 +37,7 @@ class VerificationProjection:
     """Every stream's record. Raise ``generation`` whenever a record's form or this fold changes."""
 
     name = "verification"
-    generation = 1
+    generation = 2
 
     def wants(self, stream: str) -> bool:  # noqa: ARG002 - a verdict may need any stream there is
         return True
@@ -49,10 +51,9 @@ def project(row: Record | None, fact: Fact) -> Record | None:
     event = fact.event
     match event:
         case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
-            return _project_key(row, event)
-        case UserCreated() | TeamCreated() | ServiceAccountCreated():
-            _must_be(row, None)
-            return _owner(event)
+            return _project_key(row, event, fact.header.position)
+        case UserCreated() | UserDeactivated() | UserReactivated() | TeamCreated() | ServiceAccountCreated():
+            return _project_owner(row, event, fact.header.position)
         case RoleDefined():
             _must_be(row, RoleRecord)
             return RoleRecord(
@@ -65,11 +66,11 @@ def project(row: Record | None, fact: Fact) -> Record | None:
             assert_never(event)
 
 
-def _project_key(row: Record | None, event: KeyEvent) -> KeyRecord:
+def _project_key(row: Record | None, event: KeyEvent, position: int) -> KeyRecord:
     match event:
         case KeyCreated():
             _must_be(row, None)
-            return _created(event)
+            return _created(event, position)
         case KeyRotated():
             key = _key(row, event.key_id)
             return replace(key, secrets=_after_rotation(key.secrets, event))
@@ -81,19 +82,26 @@ def _project_key(row: Record | None, event: KeyEvent) -> KeyRecord:
             assert_never(event)
 
 
-def _owner(event: OwnerEvent) -> OwnerRecord:
+def _project_owner(row: Record | None, event: OwnerEvent, position: int) -> OwnerRecord:
     match event:
         case UserCreated():
+            _must_be(row, None)
             return OwnerRecord(event.organization_id, "user", event.roles)
+        case UserDeactivated():
+            return replace(_user(row, event.user_id), active=False, deactivated_position=position)
+        case UserReactivated():
+            return replace(_user(row, event.user_id), active=True)
         case TeamCreated():
+            _must_be(row, None)
             return OwnerRecord(event.organization_id, "team")
         case ServiceAccountCreated():
+            _must_be(row, None)
             return OwnerRecord(event.organization_id, "service")
         case _:
             assert_never(event)
 
 
-def _created(event: KeyCreated) -> KeyRecord:
+def _created(event: KeyCreated, position: int) -> KeyRecord:
     return KeyRecord(
         event.organization_id,
         event.type,
@@ -103,6 +111,7 @@ def _created(event: KeyCreated) -> KeyRecord:
         event.role,
         event.environment,
         microseconds(event.expires_at),
+        position,
         (_secret(event.secret),),
     )
 
@@ -135,6 +144,12 @@ def _updated(key: KeyRecord, event: KeyUpdated) -> KeyRecord:
 def _key(row: Record | None, key_id: str) -> KeyRecord:
     if not isinstance(row, KeyRecord):
         raise TypeError(f"an event on {key_id}, whose record is {type(row).__name__}: its stream is out of order")
+    return row
+
+
+def _user(row: Record | None, user_id: str) -> OwnerRecord:
+    if not isinstance(row, OwnerRecord) or row.type != "user":
+        raise TypeError(f"an event on {user_id}, whose record is {type(row).__name__}: its stream is out of order")
     return row
 
 

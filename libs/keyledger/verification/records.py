@@ -32,16 +32,22 @@ class KeyRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind"
     role: str | None
     environment: Environment
     expires_at: int | None
+    created_position: int
     secrets: tuple[SecretRecord, ...]
     revoked: bool = False
 
 
 class OwnerRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind", tag="owner"):
-    """A user with the roles it has, or a team or service account, which has none of its own."""
+    """A user with the roles it has, or a team or service account, which has none of its own.
+
+    ``deactivated_position``: of a user's last deactivation; 0: there was none. A key from before it is dead for ever.
+    """
 
     organization_id: str
     type: OwnerType
     roles: tuple[str, ...] = ()
+    active: bool = True
+    deactivated_position: int = 0
 
 
 class RoleRecord(Struct, frozen=True, array_like=True, tag_field="kind", tag="role"):

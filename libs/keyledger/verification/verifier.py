@@ -13,6 +13,7 @@ from keyledger.verification.joining import Held, Snapshot
 from keyledger.verification.peppers import KeyedDigest
 from keyledger.verification.records import (
     KeyRecord,
+    OwnerRecord,
     ParkedRecord,
     SecretRecord,
     StoredKey,
@@ -43,6 +44,7 @@ _DUMMY: Final = KeyRecord(
     "viewer",
     "dev",
     None,
+    0,
     (SecretRecord("0" * 16, "0" * 12, bytes(32)),),
 )
 _DUMMY_LINE: Final = encode_stored(StoredKey(1, _DUMMY))
@@ -113,23 +115,26 @@ class Verifier:
             if snapshot.number != transaction.id() or snapshot.environment is not environment:
                 position = self._index.checkpoint_in(transaction).position
                 snapshot = self._snapshot = Snapshot(transaction.id(), position, environment)
-            held = snapshot.held_by(key, transaction)
+            owner = snapshot.owner_of(key, transaction)
+            held = None if owner is None else snapshot.held_by(key, owner, transaction)
         finally:
             transaction.abort()
-        return self._judge(token.key_id, key, secret, held, ask, position=snapshot.position)
+        if owner is None or held is None:
+            return Verdict(code="invalid-credential", claimed=Claimed(key.organization_id, token.key_id))
+        code = _code(key, owner, held, ask)
+        return self._verdict(code, token.key_id, key, secret, held, now=ask.now, position=snapshot.position)
 
-    def _judge(
-        self, key_id: str, key: KeyRecord, secret: SecretRecord, held: Held | None, ask: Ask, *, position: int
+    def _verdict(
+        self,
+        code: Code,
+        key_id: str,
+        key: KeyRecord,
+        secret: SecretRecord,
+        held: Held,
+        *,
+        now: int,
+        position: int,
     ) -> Verdict:
-        if held is None:
-            return Verdict(code="invalid-credential", claimed=Claimed(key.organization_id, key_id))
-        code: Code = "valid"
-        if key.revoked:
-            code = "revoked"
-        elif key.expires_at is not None and key.expires_at <= ask.now:
-            code = "expired"
-        elif ask.permission is not None and not held.authority.allows(ask.permission):
-            code = "insufficient-permission"
         return Verdict(
             code=code,
             key_id=key_id,
@@ -147,7 +152,7 @@ class Verifier:
             authority=held.authority,
             position=position,
             fresh_as_of=self._freshness.fresh_as_of,
-            stale=self._freshness.on_stale == "allow" and self._freshness.is_stale(ask.now),
+            stale=self._freshness.on_stale == "allow" and self._freshness.is_stale(now),
         )
 
     def _matching(self, key: KeyRecord, token: Token, now: int) -> SecretRecord | None:
@@ -179,3 +184,15 @@ class Verifier:
 
     def _unknown(self, token_text: str) -> Claimed:
         return Claimed(self._bound_to, fingerprint=fingerprint(self._fingerprints, token_text))
+
+
+def _code(key: KeyRecord, owner: OwnerRecord, held: Held, ask: Ask) -> Code:
+    if key.revoked:
+        return "revoked"
+    if not owner.active or key.created_position < owner.deactivated_position:
+        return "owner-deactivated"
+    if key.expires_at is not None and key.expires_at <= ask.now:
+        return "expired"
+    if ask.permission is not None and not held.authority.allows(ask.permission):
+        return "insufficient-permission"
+    return "valid"

@@ -61,6 +61,7 @@ AUTHENTICATED: Final = (
     "invalid-credential",
     "expired",
     "revoked",
+    "owner-deactivated",
     "insufficient-permission",
     "internal",
 )

@@ -17,6 +17,7 @@ REFUSED = {
     "a wrong secret": "invalid-credential",
     "a revoked key": "revoked",
     "an expired key": "expired",
+    "a key of a deactivated user": "owner-deactivated",
 }
 ROLES = {
     builtin.role: Role(builtin.name, frozenset(builtin.permissions), frozenset(builtin.grants))
@@ -59,7 +60,7 @@ async def target(world: World, route: Route) -> Target:
     for name in ("key_id", "user_id", "team_id", "service_account_id"):
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", await something(world, name))
-    status = 200 if path.endswith("/rotate") else SUCCESS[route.method]
+    status = 200 if path.endswith(("/rotate", "activate")) else SUCCESS[route.method]
     return Target(route.method, path, BODIES.get((route.method, route.path)), status)
 
 
@@ -74,6 +75,11 @@ async def refused_key(world: World, kind: str) -> str:
         case "a revoked key":
             made = await world.created(role="administrator")
             await world.send("DELETE", f"/v1/api-keys/{made['id']}")
+            return str(made["key"])
+        case "a key of a deactivated user":
+            user_id = await world.user("administrator")
+            made = await world.created(owner_id=user_id, role=None)
+            await world.send("POST", f"/v1/users/{user_id}/deactivate")
             return str(made["key"])
         case _:
             made = await world.created(role="administrator", expires_at="2026-11-24T06:00:01Z")

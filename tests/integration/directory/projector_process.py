@@ -35,10 +35,13 @@ async def rows_of(url: str) -> list[tuple[Any, ...]]:
         serving = f"FROM {schema}projection_generations WHERE name = 'directory' AND state = 'serving'"
         number, build = (await connection.execute(text(f"SELECT generation, build {serving}"))).one()
         table = f"{schema}api_keys_{number}_{build}"
-        keys = (await connection.execute(text(f"SELECT * FROM {table} ORDER BY id"))).all()  # noqa: S608 - ours
+        found = [
+            (await connection.execute(text(f"SELECT * FROM {name} ORDER BY id"))).all()  # noqa: S608 - ours
+            for name in (table, f"{table}_users")
+        ]
         marks = (await connection.execute(text(f"SELECT name, generation, store, position, hash {serving}"))).all()
     await engine.dispose()
-    return [tuple(row) for row in (*keys, *marks)]
+    return [tuple(row) for row in (*found[0], *found[1], *marks)]
 
 
 async def project(log_url: str, topic: str, database_url: str, *, naive: bool = False, batch: int = BATCH) -> None:

@@ -19,7 +19,7 @@ from keyledger.web.positions import PositionTokens
 from keyledger.web.principal import Principal, insufficient
 from keyledger.web.problems import Problem
 from keyledger_directory.api import create_api
-from keyledger_directory.projector import KeyDirectory, KeyRow
+from keyledger_directory.projector import DirectoryRow, KeyDirectory
 from keyledger_directory.store import DirectoryStore
 from tests.integration.directory.projector_process import store_at
 from tests.unit.projections.following import DEADLINE_SECONDS, running
@@ -53,7 +53,7 @@ class SetClock(SystemClock):
 class Directory:
     """What a test holds of the running directory."""
 
-    def __init__(self, store: DirectoryStore, runner: ProjectionRunner[KeyRow], log: MemoryLog) -> None:
+    def __init__(self, store: DirectoryStore, runner: ProjectionRunner[DirectoryRow], log: MemoryLog) -> None:
         self.store, self.runner, self.log = store, runner, log
         self.clock = SetClock()
         self.caller: Principal | None = caller("api-keys:read")

@@ -14,11 +14,16 @@ from tests.unit.projections.written import (
     ORGANIZATION,
     START,
     STORE,
+    USER,
     created,
+    deactivated,
     key_id,
+    personal,
+    reactivated,
     renamed,
     revoked,
     rotated,
+    user,
 )
 
 HOUR = 3_600_000_000
@@ -110,6 +115,54 @@ class DirectoryApi:
         (key,) = (await directory.get("/v1/api-keys?status=revoked")).json()["data"]
         assert (key["status"], key["revocation_reason"], key["version"]) == ("revoked", "unspecified", 2)
         await directory.get(f"/v1/api-keys/{key_id(1)}", 404)
+
+    async def test_a_key_that_died_with_its_owner_is_shown_as_revoked_and_never_comes_back(
+        self, directory: Directory
+    ) -> None:
+        ledger, name = directory.ledger, f"/v1/api-keys/{key_id(1)}"
+        directory.caller = caller("api-keys:read", "audit:read")
+        await directory.relay(ledger.add(user()), ledger.add(personal(1)), ledger.add(created(2)))
+        version = (await directory.get(name)).headers["etag"]
+        assert await directory.names("/v1/api-keys") == ["key 2", "key 1"]
+        await directory.relay(ledger.add(deactivated()))
+        await directory.get(name, 404)
+        await directory.relay(ledger.add(reactivated()), ledger.add(personal(3)))
+        await directory.get(name, 404, if_none_match=version)
+        for path in ("/v1/api-keys", "/v1/api-keys?status=active"):
+            assert await directory.names(path) == ["key 3", "key 2"]
+        (dead,) = (await directory.get("/v1/api-keys?status=revoked")).json()["data"]
+        assert (dead["id"], dead["status"], dead["revocation_reason"]) == (key_id(1), "revoked", "owner_deactivated")
+        assert datetime.fromisoformat(dead["revoked_at"]) == moment(START + 4)
+
+    async def test_a_dead_key_that_has_expired_is_no_expired_one(self, directory: Directory) -> None:
+        ledger = directory.ledger
+        expiring = personal(1, expires_at=moment(START + HOUR))
+        await directory.relay(ledger.add(user()), ledger.add(expiring), ledger.add(deactivated()))
+        directory.clock.wall = START + HOUR
+        assert await directory.names("/v1/api-keys?status=expired") == []
+
+    async def test_revoked_and_dead_keys_come_in_one_order_over_pages_and_filters(self, directory: Directory) -> None:
+        ledger, died = directory.ledger, "owner_deactivated"
+        directory.caller = caller("api-keys:read", "audit:read")
+        await directory.relay(ledger.add(user()))
+        for number in range(1, 10):
+            await directory.relay(ledger.add(personal(number) if number % 2 else created(number)))
+        ended = [ledger.add(event) for event in (revoked(4), revoked(5), deactivated(), revoked(8), revoked(7))]
+        await directory.relay(*ended)
+        pages = [page async for page in directory.all_pages("/v1/api-keys?status=revoked&limit=2")]
+        shown = [(key["name"], key["revocation_reason"]) for page in pages for key in page]
+        names = {
+            "key 9": died,
+            "key 8": None,
+            "key 7": None,
+            "key 5": None,
+            "key 4": None,
+            "key 3": died,
+            "key 1": died,
+        }
+        assert shown == [(name, reason or "unspecified") for name, reason in names.items()]
+        assert await directory.names("/v1/api-keys?status=revoked&type=team") == ["key 8", "key 4"]
+        assert await directory.names(f"/v1/api-keys?status=revoked&owner_id={USER}&limit=1") == ["key 9"]
 
     async def test_foreign_revoked_unknown_and_impossible_ids_get_the_same_404(self, directory: Directory) -> None:
         ledger = directory.ledger

@@ -21,8 +21,9 @@ from keyledger.verification.index import LmdbIndex, open_index
 from keyledger.verification.index_files import IndexFiles
 from keyledger.verification.index_rebuilding import IndexRebuildable
 from keyledger.verification.projector import VerificationProjection
-from keyledger_directory.projector import KeyDirectory, KeyRow
-from keyledger_directory.store import DirectoryStore, KeysTable
+from keyledger_directory.projector import GENERATION, DirectoryRow, KeyDirectory, KeyRow
+from keyledger_directory.store import DirectoryStore
+from keyledger_directory.tables import DirectoryTables
 from tests.integration.directory.projector_process import store_at
 from tests.integration.projections.places import INDEX_SIZE_MB, held
 from tests.unit.projections.following import DEADLINE_SECONDS, log_of, running, until
@@ -51,7 +52,7 @@ async def log(ledger: Written) -> MemoryLog:
 
 
 def seen_by_an_operator(store: DirectoryStore, log: MemoryLog) -> SqlRebuildable:
-    async def reach(generation: SqlGeneration[KeyRow, KeysTable], position: int) -> None:
+    async def reach(generation: SqlGeneration[DirectoryRow, DirectoryTables], position: int) -> None:
         await ProjectionRunner(KeyDirectory(), generation, log, clock=CLOCK).reach(position)
 
     return SqlRebuildable(store, reach=reach, head=lambda: ledger_head(log))
@@ -101,7 +102,7 @@ class RebuiltDirectory:
                     assert not task.done()
         assert outcome == "switched"
         assert "are the same at position" in said[-1]
-        assert serving.current.generation == Generation(1, 1)
+        assert serving.current.generation == Generation(GENERATION, 1)
         clean = store_at(f"sqlite:///{tmp_path / 'clean.db'}")
         await clean.prepare()
         await ProjectionRunner(KeyDirectory(), clean, log, clock=CLOCK).reach(last)
@@ -123,11 +124,11 @@ class RebuiltDirectory:
         said: list[str] = []
         async with self.served(serving, log):
             async with serving.engine.begin() as connection:
-                keys = serving.current.rows.table
+                keys = serving.current.rows.keys
                 await connection.execute(update(keys).where(keys.c.id == key_id(3)).values(name="changed by hand"))
             assert await rebuild(operator, agreed=False, say=said.append, clock=CLOCK, wait_seconds=60) == "differs"
             assert "1 differ, 0 are only in what serves, 0 only in what was built" in said[-1]
-            assert serving.current.generation == Generation(1)
+            assert serving.current.generation == Generation(GENERATION)
             assert await rebuild(operator, agreed=True, say=said.append, clock=CLOCK, wait_seconds=60) == "switched"
         async with serving.transaction() as rows:
             found = (await rows.load([key_id(3)]))[key_id(3)]
@@ -149,7 +150,7 @@ class RebuiltDirectory:
     async def test_another_programs_generation_is_left_alone(
         self, serving: DirectoryStore, url: str, log: MemoryLog
     ) -> None:
-        raised = store_at(url, generation=2)
+        raised = store_at(url, generation=GENERATION + 1)
         with pytest.raises(NotNow, match="another program"):
             await rebuild(
                 seen_by_an_operator(raised, log), agreed=True, say=lambda _: None, clock=CLOCK, wait_seconds=1
@@ -171,8 +172,11 @@ class TestOnPostgres(RebuiltDirectory):
         return postgres_database
 
 
+INDEX_GENERATION = VerificationProjection.generation
+
+
 async def indexed(folder: Path, log: MemoryLog, position: int) -> LmdbIndex:
-    index = open_index(folder, generation=1, size_mb=INDEX_SIZE_MB)
+    index = open_index(folder, generation=INDEX_GENERATION, size_mb=INDEX_SIZE_MB)
     await ProjectionRunner(VerificationProjection(), index, log, clock=CLOCK).reach(position)
     return index
 
@@ -194,10 +198,10 @@ async def test_an_index_that_nobody_serves_is_built_anew_and_taken_at_the_next_s
     assert await rebuild(operator, agreed=False, say=said.append, clock=CLOCK, wait_seconds=0.1) == "differs"
     assert f"{KEYS - 1:,} lines are the same, 1 differ, 0 are only in" in said[-1]
     assert await rebuild(operator, agreed=True, say=said.append, clock=CLOCK, wait_seconds=0.1) == "offered"
-    index = open_index(tmp_path, generation=1, size_mb=INDEX_SIZE_MB)
+    index = open_index(tmp_path, generation=INDEX_GENERATION, size_mb=INDEX_SIZE_MB)
     runner = ProjectionRunner(VerificationProjection(), index, log, clock=CLOCK)
     async with running(runner) as task:
-        await until(lambda: index.generation == Generation(1, 1), task)
+        await until(lambda: index.generation == Generation(INDEX_GENERATION, 1), task)
         await until(lambda: runner.position == len(lives().entries), task)
         async with index.transaction() as rows:
             row = (await rows.load([key_id(3)]))[key_id(3)].row

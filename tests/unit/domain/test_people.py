@@ -2,18 +2,30 @@
 
 import pytest
 
-from keyledger.domain.events import OwnerEvent, ServiceAccountCreated, TeamCreated, UserCreated
+from keyledger.domain.events import (
+    OwnerEvent,
+    ServiceAccountCreated,
+    TeamCreated,
+    UserCreated,
+    UserDeactivated,
+    UserReactivated,
+)
 from keyledger.domain.people import (
     CreateServiceAccount,
     CreateTeam,
     CreateUser,
+    DeactivatedUser,
+    DeactivateUser,
     Nobody,
     Owner,
     OwnerCommand,
     OwnerRefused,
+    ReactivateUser,
+    SelfDeactivation,
     ServiceAccount,
     Team,
     User,
+    UserNotFound,
     decide,
     evolve,
     fold,
@@ -24,6 +36,9 @@ from keyledger.testing.given import Decider
 USER = UserCreated(organization_id="org_a", user_id="user_a", roles=("viewer",))
 TEAM = TeamCreated(organization_id="org_a", team_id="team_a", name="Payments")
 SERVICE = ServiceAccountCreated(organization_id="org_a", service_account_id="service_a", name="export", description="x")
+
+DEACTIVATED = UserDeactivated(organization_id="org_a", user_id="user_a")
+REACTIVATED = UserReactivated(organization_id="org_a", user_id="user_a")
 
 people: Decider[Owner, OwnerCommand, OwnerEvent] = Decider(initial=Nobody(), decide=decide, evolve=evolve)
 
@@ -67,3 +82,38 @@ def test_each_kind_of_owner_is_a_case_of_its_own(event: OwnerEvent, form: type[O
 def test_only_users_have_roles_of_their_own() -> None:
     assert roles_of(fold([USER])) == ("viewer",)
     assert roles_of(fold([TEAM])) == roles_of(fold([SERVICE])) == roles_of(Nobody()) == ()
+
+
+def test_a_deactivated_user_has_no_roles_until_they_are_reactivated() -> None:
+    people.given(USER).when(DeactivateUser("user_a", by="user_b")).then(DEACTIVATED)
+    people.given(USER, DEACTIVATED).when(ReactivateUser("user_a")).then(REACTIVATED)
+    assert fold([USER, DEACTIVATED]) == DeactivatedUser(
+        User(organization_id="org_a", user_id="user_a", roles=("viewer",))
+    )
+    assert roles_of(fold([USER, DEACTIVATED])) == ()
+    assert fold([USER, DEACTIVATED, REACTIVATED]) == fold([USER])
+
+
+def test_what_is_so_already_changes_nothing() -> None:
+    people.given(USER, DEACTIVATED).when(DeactivateUser("user_a", by=None)).then_nothing()
+    people.given(USER).when(ReactivateUser("user_a")).then_nothing()
+
+
+def test_nobody_deactivates_themselves() -> None:
+    people.given(USER).when(DeactivateUser("user_a", by="user_a")).then_refused(SelfDeactivation, user_id="user_a")
+    people.given(USER).when(DeactivateUser("user_a", by=None)).then(DEACTIVATED)
+
+
+@pytest.mark.parametrize("there", [(), (TEAM,), (SERVICE,)])
+@pytest.mark.parametrize("command", [DeactivateUser("user_a", by=None), ReactivateUser("user_a")])
+def test_only_users_are_deactivated_and_reactivated(there: tuple[OwnerEvent, ...], command: OwnerCommand) -> None:
+    people.given(*there).when(command).then_refused(UserNotFound, user_id="user_a")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [(DEACTIVATED,), (REACTIVATED,), (TEAM, DEACTIVATED), (USER, REACTIVATED), (USER, DEACTIVATED, DEACTIVATED)],
+)
+def test_a_deactivation_out_of_order_is_noticed(events: tuple[OwnerEvent, ...]) -> None:
+    with pytest.raises(TypeError, match="out of order"):
+        fold([*events])

@@ -8,7 +8,18 @@ from msgspec.structs import replace
 from keyledger.contracts.cloudevents import private_record
 from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry, Header, seal
 from keyledger.contracts.registry import encode
-from keyledger.domain.events import Event, KeyCreated, KeyRevoked, KeyRotated, KeyUpdated, Secret, TeamCreated
+from keyledger.domain.events import (
+    Event,
+    KeyCreated,
+    KeyRevoked,
+    KeyRotated,
+    KeyUpdated,
+    Secret,
+    TeamCreated,
+    UserCreated,
+    UserDeactivated,
+    UserReactivated,
+)
 from keyledger.eventlog.port import NewRecord
 
 STORE = "a" * 32
@@ -55,6 +66,26 @@ def team(name: str) -> TeamCreated:
     return TeamCreated(organization_id=ORGANIZATION, team_id="team_" + "2" * 22, name=name)
 
 
+USER = "user_" + "5" * 22
+
+
+def personal(number: int, **changes: object) -> KeyCreated:
+    """Return a key of the user USER, with the role of its owner."""
+    return created(number, **{"type": "personal", "owner_type": "user", "owner_id": USER, "role": None, **changes})
+
+
+def user() -> UserCreated:
+    return UserCreated(organization_id=ORGANIZATION, user_id=USER, roles=("viewer",))
+
+
+def deactivated() -> UserDeactivated:
+    return UserDeactivated(organization_id=ORGANIZATION, user_id=USER)
+
+
+def reactivated() -> UserReactivated:
+    return UserReactivated(organization_id=ORGANIZATION, user_id=USER)
+
+
 class Written(Struct):
     """A growing ledger. ``versions`` may be changed by a test that wants a stream with a hole."""
 
@@ -62,7 +93,7 @@ class Written(Struct):
     versions: dict[str, int]
 
     def add(self, event: Event, **changes: object) -> Entry:
-        stream = event.key_id if isinstance(event, KeyCreated | KeyRotated | KeyUpdated | KeyRevoked) else "team_1"
+        stream = _stream(event)
         position = len(self.entries) + 1
         self.versions[stream] = self.versions.get(stream, 0) + 1
         encoded = encode(event)
@@ -84,6 +115,16 @@ class Written(Struct):
         before = self.entries[-1].hash if self.entries else FIRST_PREV_HASH
         self.entries.append(seal(replace(header, **changes), encoded.data, before))
         return self.entries[-1]
+
+
+def _stream(event: Event) -> str:
+    match event:
+        case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
+            return event.key_id
+        case UserCreated() | UserDeactivated() | UserReactivated():
+            return event.user_id
+        case _:
+            return "team_1"
 
 
 def written(*events: Event) -> Written:

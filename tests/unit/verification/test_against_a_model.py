@@ -30,6 +30,8 @@ steps = st.one_of(
     st.tuples(st.just("expiry"), maybe_hour),
     st.tuples(st.just("role"), st.sampled_from(ROLES)),
     st.tuples(st.just("revoke"), st.none()),
+    st.tuples(st.just("deactivate"), st.none()),
+    st.tuples(st.just("reactivate"), st.none()),
 )
 histories = st.lists(st.tuples(st.integers(0, 2), steps), max_size=12)
 
@@ -46,6 +48,7 @@ class Model:
         facts = world.facts
         self.org = facts.organization()
         owners = (facts.user(self.org, roles=(owners_role,)), facts.team(self.org), facts.service_account(self.org))
+        self.user, self.active, self.deactivated = owners[0], True, False
         self.tokens: list[tuple[str, str, str]] = []
         self.events: dict[str, list[KeyEvent]] = {}
         for number, owner in enumerate(owners, 1):
@@ -54,6 +57,9 @@ class Model:
         self._collect()
 
     def do(self, number: int, step: tuple[str, Any]) -> None:
+        if step[0] in {"deactivate", "reactivate"}:
+            self._move(active=step[0] == "reactivate")
+            return
         key_id = resource_id("key", number + 1)
         key = keys.fold(self.events[key_id])
         facts = self.world.facts
@@ -74,6 +80,12 @@ class Model:
                 raise AssertionError(step)
         self._collect()
 
+    def _move(self, *, active: bool) -> None:
+        """Deactivate or reactivate the user: the keys that there are, all older, never come back."""
+        if active != self.active:
+            (self.world.facts.reactivate if active else self.world.facts.deactivate)(self.org, self.user)
+        self.active, self.deactivated = active, self.deactivated or not active
+
     def expected(self, key_id: str, secret_id: str, at: datetime, permission: str | None) -> str:
         key = keys.fold(self.events[key_id])
         last = key.last if isinstance(key, keys.Revoked) else key
@@ -83,6 +95,8 @@ class Model:
             return "invalid-credential"
         if isinstance(key, keys.Revoked):
             return "revoked"
+        if last.type == "personal" and self.deactivated:
+            return "owner-deactivated"
         if last.expires_at is not None and last.expires_at <= at:
             return "expired"
         layers = [last.role] if last.role is not None else []

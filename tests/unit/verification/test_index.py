@@ -28,7 +28,7 @@ def example(number: int) -> Record:
     if number % 2:
         return OwnerRecord(f"org_{number}", "user", ("viewer",))
     secret = SecretRecord(f"{number}", "master", bytes([number % 256]) * 32, None if number % 3 else number)
-    return KeyRecord("org", "team", "team", "team", f"Ключ № {number}", "viewer", "prod", number, (secret,))
+    return KeyRecord("org", "team", "team", "team", f"Ключ № {number}", "viewer", "prod", number, number, (secret,))
 
 
 class TestTheIndexAsAReadModel(ReadModelSuite):

@@ -22,6 +22,8 @@ from keyledger.domain.events import (
     ServiceAccountCreated,
     TeamCreated,
     UserCreated,
+    UserDeactivated,
+    UserReactivated,
 )
 from keyledger.domain.identifiers import resource_id, role_stream
 from keyledger.domain.permissions import BUILTIN_ROLES
@@ -119,6 +121,12 @@ class Facts:
         id_ = resource_id("user", number)
         self.append(id_, UserCreated(organization_id=organization, user_id=id_, roles=tuple(roles)))
         return id_
+
+    def deactivate(self, organization: str, user: str) -> None:
+        self.append(user, UserDeactivated(organization_id=organization, user_id=user))
+
+    def reactivate(self, organization: str, user: str) -> None:
+        self.append(user, UserReactivated(organization_id=organization, user_id=user))
 
     def team(self, organization: str, number: int = 1) -> str:
         id_ = resource_id("team", number)

@@ -19,7 +19,9 @@ async def test_201_a_user_by_a_name_alone_is_a_viewer(world: World) -> None:
         "name": "Ada",
         "email": None,
         "roles": ["viewer"],
+        "status": "active",
         "created_at": "2026-11-24T06:00:00Z",
+        "deactivated_at": None,
         "version": 1,
     }
 
