@@ -6,25 +6,22 @@ model's own database. The guard is the correctness and the offset only speed: a 
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, Generic, NoReturn
+from collections.abc import Collection, Sequence
+from typing import Final, Generic
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from keyledger.contracts import failpoints
 from keyledger.contracts.cloudevents import MalformedRecord, read_private
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import LEDGER
 from keyledger.eventlog.port import EventLog, LogUnavailable, OffsetOutOfRange, Reader, Record
 from keyledger.eventstore.port import CheckpointMoved
-from keyledger.projections.announcing import announce
-from keyledger.projections.folding import Step, fold, step_of
+from keyledger.projections.committed import Committed
+from keyledger.projections.folding import Step, step_of
 from keyledger.projections.order import Chain, ForeignHistory, GapInLedger
+from keyledger.projections.parking import Parking
 from keyledger.projections.port import Checkpoint, Parked, Projection, ReadModel, ReadModelUnavailable, Row
 from keyledger.projections.waiters import MAX_WAITERS, Waiters
-from keyledger.projections.waiting_events import WaitingEvents
 
 PARTITION: Final = 0
 MAX_BATCH: Final = 250
@@ -35,11 +32,6 @@ FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether another generation was built to take this one's place."""
-TEND_SECONDS: Final = 1.0
-"""How often, while something is parked, it is looked whether somebody asked for another try."""
-
-NOTHING: Final[Mapping[str, Parked]] = MappingProxyType({})
-
 _log = logging.getLogger(__name__)
 
 
@@ -51,8 +43,6 @@ class Counts(Struct):
     log_retries: int = 0
     read_model_retries: int = 0
     rewinds: int = 0
-    parked: int = 0
-    released: int = 0
 
 
 class ProjectionRunner(Generic[Row]):
@@ -72,36 +62,30 @@ class ProjectionRunner(Generic[Row]):
         self._projection, self._read_model, self._event_log = projection, read_model, log
         self._clock, self._topic, self._max_batch = clock, topic, max_batch
         self._waiters = Waiters(clock, max_waiters=max_waiters)
-        self._checkpoint = Checkpoint()
+        self._committed = Committed(projection, read_model, self._waiters)
+        self._parking = Parking(projection.name, self._committed, read_model, log, topic=topic, clock=clock)
         self._failures = 0
-        self._parked: dict[str, Parked] = {}
-        self._to_announce: dict[str, Parked] = {}
-        self._to_retry: set[str] = set()
         self._starting = True
-        self._something_parked = asyncio.Event()
         self._look_at = 0.0
         self._tasks: asyncio.TaskGroup | None = None
         self._succession: asyncio.Task[None] | None = None
         self._last: int | None = None
-        # Whoever holds it writes: the follower a batch, or whoever tries parked streams again.
-        self._writing = asyncio.Lock()
-        self._known = False
         self.counts = Counts()
 
     @property
     def checkpoint(self) -> Checkpoint:
         """How far the read model is; ``Checkpoint()`` until ``run`` has read it, or while it is empty."""
-        return self._checkpoint
+        return self._committed.checkpoint
 
     @property
     def position(self) -> int:
         """The last position that was committed to the read model."""
-        return self._checkpoint.position
+        return self._committed.position
 
     @property
     def parked(self) -> Collection[Parked]:
         """The streams whose events wait."""
-        return self._parked.values()
+        return self._committed.parked.values()
 
     async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
         """Return True once ``position`` is committed; False after the timeout, or at once when too many wait."""
@@ -123,7 +107,7 @@ class ProjectionRunner(Generic[Row]):
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 tasks.create_task(self._follow_for_ever(), name=f"{self._projection.name}-follow")
-                tasks.create_task(self._tend_for_ever(), name=f"{self._projection.name}-parked")
+                tasks.create_task(self._parking.run(), name=f"{self._projection.name}-parked")
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
 
@@ -160,16 +144,16 @@ class ProjectionRunner(Generic[Row]):
 
     async def _follow(self, *, rewind: bool) -> bool:
         """Follow from the checkpoint until the offset turns out to be useless; return True: start at the first one."""
-        async with self._writing:
-            await self._look()
+        async with self._committed.turn:
+            await self._committed.look()
         if self._starting:
             # Most often a fold is mended by installing a newer version, that is, by a start.
-            self._to_retry.update(self._parked)
+            self._parking.try_all_again()
             self._starting = False
         if self._is_done():
             return False
-        chain = Chain(self._checkpoint)
-        offset = self._checkpoint.next_offset
+        chain = Chain(self.checkpoint)
+        offset = self.checkpoint.next_offset
         if rewind:
             self.counts.rewinds += 1
             offset, _ = await self._event_log.bounds(self._topic, PARTITION)
@@ -194,7 +178,10 @@ class ProjectionRunner(Generic[Row]):
         while not self._is_done():
             records = await self._poll(reader)
             steps, failure = self._understand(chain, records)
-            await self._apply(chain.store, steps)
+            if steps:
+                await self._committed.apply(chain.store, steps)
+                self.counts.applied += len(steps)
+                self.counts.batches += 1
             if failure is not None and not self._is_done():
                 raise failure
             self._failures = 0
@@ -221,15 +208,15 @@ class ProjectionRunner(Generic[Row]):
         await building.reach(self.position)
         while self.position - building.position > self._max_batch:
             await building.reach(self.position)
-        async with self._writing:
+        async with self._committed.turn:
             # What came meanwhile is little, and nothing more can come before the switch.
             await building.reach(self.position)
-            if not self._known or building.position != self.position:
+            if not self._committed.known or building.position != self.position:
                 return  # what became of the last commit is looked up first; where it is further on, this one comes too
-            self._known = False
+            self._committed.known = False
             try:
                 await self._read_model.switch(successor)
-                await self._look()
+                await self._committed.look()
             except ReadModelUnavailable as error:
                 _log.warning("projection %s could not be switched: %s", self._projection.name, error)
             else:
@@ -260,134 +247,9 @@ class ProjectionRunner(Generic[Row]):
                 return steps, failure
         return steps, None
 
-    async def _apply(self, store: str, steps: Sequence[Step]) -> None:
-        if not steps:
-            return
-        last = steps[-1]
-        new = Checkpoint(store, last.header.position, last.hash, last.next_offset)
-        async with self._writing:
-            self._must_be_known()
-            if steps[0].header.position != self.position + 1:
-                raise ReadModelUnavailable("the last commit was looked up, and it is not where these events go on")
-            await self._commit(new, steps, self._parked)
-        self.counts.applied += len(steps)
-        self.counts.batches += 1
-
-    async def _commit(
-        self,
-        new: Checkpoint,
-        steps: Sequence[Step],
-        parked: dict[str, Parked],
-        *,
-        tried_again: Mapping[str, Parked] = NOTHING,
-    ) -> None:
-        """Fold and commit; what is ``tried_again`` is parked no more, unless the fold parks it again."""
-        self._known = False
-        async with self._read_model.transaction() as rows:
-            await rows.move_checkpoint(expected=self._checkpoint, new=new)
-            failpoints.reach("projection.before_rows")
-            loaded = await rows.load({step.header.stream for step in steps if step.wanted})
-            folded = fold(self._projection, loaded, steps, parked=parked)
-            marks = {stream: _once_more(mark, tried_again.get(stream)) for stream, mark in folded.parked.items()}
-            if tried_again:
-                await rows.release(tried_again.keys())
-            await rows.save(folded.changed)
-            if marks:
-                await rows.park(marks.values())
-            failpoints.reach("projection.before_commit")
-        failpoints.reach("projection.after_commit")
-        self._reached(new, {**parked, **marks} if marks else parked)
-        self._known = True
-
-    async def _look(self) -> None:
-        """Read how far the read model is. To be called by whoever writes."""
-        self._reached(await self._read_model.checkpoint(), await self._read_model.parked())
-        self._known = True
-
-    def _must_be_known(self) -> None:
-        # The other one's commit may have been carried out although it looks failed: to go on from what was before it
-        # would look like a zombie.
-        if not self._known:
-            raise ReadModelUnavailable("what became of the last commit has to be looked up first")
-
-    def _reached(self, checkpoint: Checkpoint, parked: dict[str, Parked]) -> None:
-        self._checkpoint = checkpoint
-        self._waiters.advance(checkpoint.position)
-        if parked is self._parked:
-            return
-        self.counts.released += len(self._parked.keys() - parked)
-        for stream, mark in parked.items():
-            before = self._parked.get(stream)
-            if before is None or before.position != mark.position:
-                self.counts.parked += 1
-                self._to_announce[stream] = mark
-                _log.error(
-                    "projection %s parked %s at position %d (%s, version %d): %s",
-                    self._projection.name,
-                    stream,
-                    mark.position,
-                    mark.type,
-                    mark.version,
-                    mark.reason,
-                )
-        self._parked = parked
-        if parked:
-            self._something_parked.set()
-        else:
-            self._something_parked.clear()
-
-    async def _tend_for_ever(self) -> NoReturn:
-        """See to what is parked, if anything is: announce it, and try again what somebody asked for."""
-        while True:
-            await self._something_parked.wait()
-            try:
-                await self._tend()
-            except (LogUnavailable, ReadModelUnavailable, OffsetOutOfRange, GapInLedger, MalformedRecord) as error:
-                _log.warning("projection %s cannot try again what is parked: %s", self._projection.name, error)
-            await self._clock.sleep(TEND_SECONDS)
-
-    async def _tend(self) -> None:
-        async with self._writing:
-            if not self._known:
-                await self._look()
-        if self._to_announce:
-            await self._announce()
-        self._to_retry |= await self._read_model.take_retry_requests()
-        if self._to_retry:
-            await self._retry({stream: self._parked[stream] for stream in self._to_retry if stream in self._parked})
-            self._to_retry.clear()
-
-    async def _announce(self) -> None:
-        told = list(self._to_announce.values())
-        try:
-            await announce(self._event_log, self._projection.name, told)
-        except LogUnavailable as error:
-            _log.warning("projection %s could not say that it parked something: %s", self._projection.name, error)
-        else:
-            for mark in told:
-                if self._to_announce[mark.stream] is mark:  # else it was parked anew meanwhile, elsewhere
-                    del self._to_announce[mark.stream]
-
-    async def _retry(self, parked: dict[str, Parked]) -> None:
-        """Fold the waiting events of these streams, up to where the read model is, while it goes on being filled."""
-        if not parked:
-            return
-        async with WaitingEvents(self._event_log, self._topic, parked) as waiting:
-            await waiting.read_to(self.position)
-            async with self._writing:
-                # What came meanwhile is little. Nothing more can come before this is committed.
-                self._must_be_known()
-                await waiting.read_to(self.position)
-                others = {stream: mark for stream, mark in self._parked.items() if stream not in parked}
-                await self._commit(self._checkpoint, waiting.steps, others, tried_again=parked)
-
     async def _pause(self, error: Exception) -> None:
         if not self._failures:
             _log.warning("projection %s waits: %s", self._projection.name, error)
         pause_seconds = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
         self._failures += 1
         await self._clock.sleep(pause_seconds)
-
-
-def _once_more(mark: Parked, before: Parked | None) -> Parked:
-    return mark if before is None else replace(mark, tries=before.tries + 1)
