@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from keyledger.contracts.topics import Topic
-from keyledger.eventlog.limits import check_records
-from keyledger.eventlog.logfile import PAGE_BYTES, Ends, LogFile, Send
+from keyledger.eventlog.logfile import PAGE_BYTES, Appended, LogFile, Send
+from keyledger.eventlog.packing import pack, unpack
 from keyledger.eventlog.port import LogUnavailable, NewRecord, Record
 from keyledger.eventlog.recent import Recent
 from keyledger.eventlog.tails import Tails
@@ -141,9 +141,9 @@ class EmbeddedLog:
         if recent:
             self._must_be_open()
             return recent
-        found, end = await self._run(self._reader, lambda: self._reading.read(topic, partition, offset, max_records))
+        rows, end = await self._run(self._reader, lambda: self._reading.read(topic, partition, offset, max_records))
         self._tails.advance({(topic, partition): end})
-        return found
+        return unpack(topic, partition, rows, offset, max_records)
 
     def end(self, topic: str, partition: int) -> int | None:
         """Return the end as far as it is known without looking."""
@@ -189,10 +189,10 @@ class EmbeddedLog:
         loop = asyncio.get_running_loop()
 
         def append() -> list[int | LogUnavailable]:
-            answers, ends = self._writing.append(sends, now_ms)
+            appended = self._writing.append(sends, now_ms)
             # Readers are woken from here: our own waking up would be a turn of the loop more.
-            loop.call_soon_threadsafe(self._committed, sends, answers, ends, now_ms)
-            return answers
+            loop.call_soon_threadsafe(self._committed, sends, appended, now_ms)
+            return appended.answers
 
         try:
             answers = await self._in_thread(self._writer, append)
@@ -209,19 +209,13 @@ class EmbeddedLog:
             else:
                 waiting.set_exception(answer)
 
-    def _committed(
-        self, sends: Sequence[Send], answers: Sequence[int | LogUnavailable], ends: Ends, now_ms: int
-    ) -> None:
-        for send, answer in zip(sends, answers, strict=True):
+    def _committed(self, sends: Sequence[Send], appended: Appended, now_ms: int) -> None:
+        for send, answer in zip(sends, appended.answers, strict=True):
             if isinstance(answer, int):
                 first = answer + 1 - len(send.records)
                 self._recent.add((send.topic, send.partition), first, now_ms, send.records)
-        self._tails.advance(ends)
-        self._checkpoint_when_due(sends)
-
-    def _checkpoint_when_due(self, sends: Sequence[Send]) -> None:
-        size_bytes = sum(len(record.value) for send in sends for record in send.records)
-        self._pages += _PAGES_OF_A_SEND * len(sends) + size_bytes // PAGE_BYTES
+        self._tails.advance(appended.ends)
+        self._pages += _PAGES_OF_A_SEND * len(sends) + appended.size_bytes // PAGE_BYTES
         if self._pages >= CHECKPOINT_PAGES and self._checkpointing is None:
             self._pages = 0
             self._checkpointing = asyncio.create_task(self._checkpoint(), name="keyledger-log-checkpoint")
@@ -264,10 +258,10 @@ class EmbeddedProducer:
         self._closed = False
 
     async def send(self, topic: str, partition: int, records: Sequence[NewRecord]) -> int:
-        check_records(records)
+        rows = pack(records)
         if self._closed:
             raise LogUnavailable("the producer was closed")
-        return await self._log.append(Send(topic, partition, records))
+        return await self._log.append(Send(topic, partition, records, rows))
 
     async def close(self) -> None:
         self._closed = True

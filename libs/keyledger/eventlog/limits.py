@@ -12,8 +12,12 @@ _HEADER_OVERHEAD_BYTES: Final = 10
 _AT_ONCE: Final = 64
 
 
-def check_records(records: Sequence[NewRecord]) -> None:
+def check_records(records: Sequence[NewRecord], number: int = 0) -> None:
     """Refuse what could not be kept byte for byte, or would take its batch-mates down with it.
+
+    Args:
+        records: a batch, or a part of it.
+        number: of the first one, by which a refused one is named.
 
     Raises:
         ValueError: no record, one above ``MAX_RECORD_BYTES``, or a header's name that is no valid Unicode.
@@ -24,7 +28,7 @@ def check_records(records: Sequence[NewRecord]) -> None:
     for first in range(0, len(records), _AT_ONCE):
         some = records[first : first + _AT_ONCE]
         if not _surely_fit(some):
-            _must_fit(some, first)
+            _must_fit(some, number + first)
 
 
 def _surely_fit(records: Sequence[NewRecord]) -> bool:

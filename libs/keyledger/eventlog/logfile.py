@@ -1,23 +1,23 @@
 """The SQLite side of the embedded log: one file, one connection, one thread.
 
-A record's row id is its partition's id and its offset in one number. So a partition lies together in one B-tree in
-the order of its offsets, and neither a second index nor a sort is ever needed.
+A row holds records that were sent together, packed. Its id is its partition's id and its first record's offset in one
+number. So a partition lies together in one B-tree in the order of its offsets, and neither a
+second index nor a sort is ever needed.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
-from keyledger.contracts.cloudevents import Headers
 from keyledger.contracts.topics import FOREVER, Topic
-from keyledger.eventlog.port import LogUnavailable, NewRecord, OffsetOutOfRange, Record, TopicMismatch
+from keyledger.eventlog.packing import Packed, Row
+from keyledger.eventlog.port import LogUnavailable, NewRecord, OffsetOutOfRange, TopicMismatch
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 OFFSET_BITS: Final = 40
 PAGE_BYTES: Final = 4096
 WAL_PAGES: Final = 16_000
@@ -35,25 +35,23 @@ SCHEMA: Final = (
         first_offset INTEGER NOT NULL DEFAULT 0,
         next_offset INTEGER NOT NULL DEFAULT 0,
         UNIQUE (topic, number))""",
-    """CREATE TABLE records (
+    """CREATE TABLE batches (
         id INTEGER PRIMARY KEY,
         timestamp INTEGER NOT NULL,
-        key BLOB,
-        value BLOB NOT NULL,
-        headers BLOB NOT NULL)""",
+        count INTEGER NOT NULL,
+        records BLOB NOT NULL)""",
     f"PRAGMA user_version = {FORMAT}",
 )
 
-READ: Final = "SELECT id, timestamp, key, value, headers FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+READ: Final = """SELECT id, timestamp, count, records FROM batches
+    WHERE id >= (SELECT max(id) FROM batches WHERE id <= ?) AND id < ? ORDER BY id"""
+"""From the row on that holds an offset."""
 LIMITED: Final = """SELECT p.id, p.first_offset, p.next_offset, t.retention_ms
     FROM partitions p JOIN topics t ON t.name = p.topic WHERE t.retention_ms != ?"""
-FIRST_YOUNG: Final = "SELECT id FROM records WHERE id >= ? AND id < ? AND timestamp >= ? ORDER BY id LIMIT 1"
+FIRST_YOUNG: Final = "SELECT id FROM batches WHERE id >= ? AND id < ? AND timestamp >= ? ORDER BY id LIMIT 1"
 
 Ends = dict[tuple[str, int], int]
 """By topic and partition: the offset its next record will get."""
-
-_encode_headers: Final = msgspec.msgpack.Encoder().encode
-_decode_headers: Final = msgspec.msgpack.Decoder(Headers).decode
 
 
 class Send(Struct, frozen=True):
@@ -62,6 +60,15 @@ class Send(Struct, frozen=True):
     topic: str
     partition: int
     records: Sequence[NewRecord]
+    rows: Sequence[Packed]
+
+
+class Appended(Struct, frozen=True):
+    """What became of each batch (the offset of its last record, or why it alone was refused), and what that made."""
+
+    answers: list[int | LogUnavailable]
+    ends: Ends
+    size_bytes: int
 
 
 class LogFile:
@@ -91,14 +98,11 @@ class LogFile:
             for topic in topics:
                 self._ensure(topic)
 
-    def append(self, sends: Sequence[Send], timestamp: int) -> tuple[list[int | LogUnavailable], Ends]:
-        """Append every batch in one transaction, durable against the end of this process when this returns.
-
-        Returns:
-            For each batch the offset of its last record, or why it alone was refused; and the partitions' new ends.
-        """
+    def append(self, sends: Sequence[Send], timestamp: int) -> Appended:
+        """Append every batch in one transaction, durable against the end of this process when this returns."""
         answers: list[int | LogUnavailable] = []
         ends: Ends = {}
+        size_bytes = 0
         with self._errors(), self._transaction():
             for send in sends:
                 place = (send.topic, send.partition)
@@ -109,28 +113,43 @@ class LogFile:
                     continue
                 # Read under the write lock: another process may have appended since.
                 first = ends[place] if place in ends else self._bounds(partition_id)[1]
-                self._db.executemany(
-                    "INSERT INTO records VALUES (?, ?, ?, ?, ?)", _rows(send, partition_id, first, timestamp)
-                )
+                row_id = (partition_id << OFFSET_BITS) + first
+                for row in send.rows:
+                    values = (row_id, timestamp, row.count, row.records)
+                    self._db.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", values)
+                    row_id += row.count
+                    size_bytes += len(row.records)
                 ends[place] = first + len(send.records)
                 answers.append(ends[place] - 1)
             self._db.executemany(
                 "UPDATE partitions SET next_offset = ? WHERE id = ?",
                 [(end, self._ids[place]) for place, end in ends.items()],
             )
-        return answers, ends
+        return Appended(answers, ends, size_bytes)
 
-    def read(self, topic: str, partition: int, offset: int, max_records: int) -> tuple[list[Record], int]:
-        """Return the records from the offset on, and the partition's end. Raises OffsetOutOfRange, LogUnavailable."""
+    def read(self, topic: str, partition: int, offset: int, max_records: int) -> tuple[list[Row], int]:
+        """Return the rows that hold the records from the offset on, and the partition's end.
+
+        Raises:
+            OffsetOutOfRange, LogUnavailable
+        """
         with self._errors(), self._transaction("DEFERRED"):
             partition_id = self._id((topic, partition))
             first, end = self._bounds(partition_id)
             if not first <= offset <= end:
                 raise OffsetOutOfRange(f"{topic}/{partition} holds {first} to {end - 1}, asked for {offset}")
+            if offset == end:
+                return [], end
             base = partition_id << OFFSET_BITS
-            rows = self._db.execute(READ, (base + offset, base + end, max_records))
-            with closing(rows):
-                return _records(topic, partition, base, rows), end
+            found: list[Row] = []
+            size_bytes = 0
+            with closing(self._db.execute(READ, (base + offset, base + end))) as rows:
+                for row_id, timestamp, count, records in rows:
+                    found.append(Row(row_id - base, timestamp, records))
+                    size_bytes += len(records)
+                    if row_id - base + count >= offset + max_records or size_bytes >= MAX_READ_BYTES:
+                        break
+            return found, end
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """Return the first offset held and the next one. Raises LogUnavailable."""
@@ -153,7 +172,7 @@ class LogFile:
         with self._errors(), self._transaction():
             partition_id = self._id((topic, partition))
             first, end = self._bounds(partition_id)
-            self._delete(partition_id, first, max(first, min(before, end)))
+            self._delete(partition_id, max(first, min(before, end)))
 
     def checkpoint(self) -> None:
         """Copy back what stands in the write-ahead file, and sync it; neither readers nor appends wait for that."""
@@ -171,17 +190,20 @@ class LogFile:
             for partition_id, first, end, retention_ms in self._db.execute(LIMITED, (FOREVER,)).fetchall():
                 base = partition_id << OFFSET_BITS
                 kept = base + end
-                young = self._db.execute(FIRST_YOUNG, (base + first, kept, now_ms - retention_ms)).fetchone()
+                young = self._db.execute(FIRST_YOUNG, (base, kept, now_ms - retention_ms)).fetchone()
                 if young is not None:
-                    (kept,) = young
+                    kept = max(young[0], base + first)  # of a row that was trimmed the beginning is gone
                 kept = min(kept, base + first + max_records - deleted)
-                self._delete(partition_id, first, kept - base)
+                self._delete(partition_id, kept - base)
                 deleted += kept - base - first
         return deleted
 
-    def _delete(self, partition_id: int, first: int, kept: int) -> None:
+    def _delete(self, partition_id: int, kept: int) -> None:
+        """Move the partition's first offset; a row goes with its last record."""
         base = partition_id << OFFSET_BITS
-        self._db.execute("DELETE FROM records WHERE id >= ? AND id < ?", (base + first, base + kept))
+        self._db.execute(
+            "DELETE FROM batches WHERE id >= ? AND id < ? AND id + count <= ?", (base, base + kept, base + kept)
+        )
         self._db.execute("UPDATE partitions SET first_offset = ? WHERE id = ?", (kept, partition_id))
 
     def _prepare(self) -> None:
@@ -192,7 +214,10 @@ class LogFile:
         with self._transaction():
             (found,) = self._db.execute("PRAGMA user_version").fetchone()
             if found not in (0, FORMAT):
-                raise LogUnavailable(f"{self._path} has format {found}, this version of Keyledger reads {FORMAT}")
+                raise LogUnavailable(
+                    f"{self._path} has format {found}, this version of Keyledger reads {FORMAT}: move the file away. "
+                    "The relay fills the ledger's topics again; attempts and alerts stay in the old file"
+                )
             if found == 0:
                 for statement in SCHEMA:
                     self._db.execute(statement)
@@ -243,24 +268,3 @@ class LogFile:
             yield
         except sqlite3.Error as error:
             raise LogUnavailable(f"{self._path}: {error}") from error
-
-
-def _rows(
-    send: Send, partition_id: int, first: int, timestamp: int
-) -> Iterator[tuple[int, int, bytes | None, bytes, bytes]]:
-    base = (partition_id << OFFSET_BITS) + first
-    for number, record in enumerate(send.records):
-        yield base + number, timestamp, record.key, record.value, _encode_headers(record.headers)
-
-
-def _records(
-    topic: str, partition: int, base: int, rows: Iterable[tuple[int, int, bytes | None, bytes, bytes]]
-) -> list[Record]:
-    records: list[Record] = []
-    size = 0
-    for row_id, timestamp, key, value, headers in rows:
-        records.append(Record(topic, partition, row_id - base, timestamp, key, value, _decode_headers(headers)))
-        size += len(value)
-        if size >= MAX_READ_BYTES:
-            break
-    return records

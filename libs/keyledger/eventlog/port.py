@@ -9,7 +9,7 @@ from keyledger.contracts.cloudevents import Headers
 from keyledger.contracts.topics import Topic
 
 
-class NewRecord(Struct, frozen=True, gc=False):
+class NewRecord(Struct, frozen=True, array_like=True, gc=False):
     """What a producer hands over. Headers are CloudEvents attributes (``contracts.cloudevents``)."""
 
     key: bytes | None
