@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-Need = Literal["postgres", "kafka", "mount"]
-"""A server, or the right to make file systems."""
+Need = Literal["postgres", "kafka", "mount", "network"]
+"""A server, or the right to make file systems, or networks."""
 
 
 class Servers(Protocol):

@@ -1,6 +1,7 @@
 """Runs side by side, each in a process of its own: what one waits for is the time in which another one works."""
 
 import asyncio
+import logging
 import multiprocessing
 import shutil
 import signal
@@ -92,6 +93,7 @@ def _work(jobs: Pipe, servers: SharedServers) -> None:
     """Do one run after the other, until nobody gives any."""
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the first process's, which then ends this one
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever was started is ended then, too
+    logging.disable()  # what libraries warn of is what the runs break
     try:
         while True:
             jobs.send(_run(jobs.recv(), servers))

@@ -10,7 +10,7 @@ from typing import Final
 
 import httpx2
 
-from infra.local.ports import free_port
+from infra.local.ports import LOOPBACK, free_port
 from infra.local.processes import stat_fields, tail
 from keyledger.contracts.topics import TOPICS
 from keyledger.eventlog.opening import open_log
@@ -35,7 +35,7 @@ class Served:
 
     def __init__(self, name: str, command: Sequence[str], settings: Mapping[str, str], log: Path) -> None:
         self.name, self.node = name, settings["KEYLEDGER_NODE"]
-        self.origin = f"http://127.0.0.1:{settings['KEYLEDGER_PORT']}"
+        self.origin = f"http://{settings.get('KEYLEDGER_HOST', LOOPBACK)}:{settings['KEYLEDGER_PORT']}"
         self._command, self._settings, self._log = command, settings, log
         self._process: asyncio.subprocess.Process | None = None
 
@@ -127,9 +127,13 @@ class World:
         async with self.log() as log:
             await log.ensure_topics(TOPICS)
 
-    def service(self, name: str, **settings: str) -> Served:
-        """Return a service that was not started yet: ``commands``, ``relay`` ..., or ``serve`` for all in one."""
-        command = [PROGRAM, "serve"] if name == SERVE else [sys.executable, "-m", f"keyledger_{name}"]
+    def service(self, name: str, *, within: Sequence[str] = (), **settings: str) -> Served:
+        """Return a service that was not started yet: ``commands``, ``relay`` ..., or ``serve`` for all in one.
+
+        ``within``: the command that runs it, as ``ip netns exec``; it must become the service.
+        """
+        program = [PROGRAM, "serve"] if name == SERVE else [sys.executable, "-m", f"keyledger_{name}"]
+        command = [*within, *program]
         number = len(self._services)
         own = {"KEYLEDGER_NODE": f"{name}-{number}", **self._shared, **settings}
         log = self.folder / f"{name}-{number}.log"

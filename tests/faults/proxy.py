@@ -91,9 +91,10 @@ class Direction:
 class Proxy:
     """Passes everything on until told otherwise. An async context; ``port`` is known before it is entered."""
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, server_port: int, *, host: str = LOOPBACK) -> None:
+        """Listen at ``host`` for a server that listens on the loopback address."""
         self.port = free_port()
-        self._server_port = server_port
+        self._server_port, self._host = server_port, host
         self.requests, self.answers = Direction(), Direction()
         self.refuses = False
         """New connections are reset at once; those that are there go on."""
@@ -101,7 +102,7 @@ class Proxy:
         self._listener: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._accept, LOOPBACK, self.port)
+        self._listener = await asyncio.start_server(self._accept, self._host, self.port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
