@@ -12,12 +12,11 @@ from typing import Final
 
 from tests.faults.lanes import Done, Lanes
 from tests.faults.registry import CAMPAIGNS
-from tests.faults.small_disk import may_mount
-from tests.faults.tally import Tally
+from tests.faults.rights import lacking_right
+from tests.faults.tally import LANES, Tally
 from tests.providers.run import TestRun
 from tests.providers.shared import SharedServers
 
-LANES: Final = 2
 SHOWN_VIOLATIONS: Final = 10
 SHOWN_STEPS: Final = 30
 
@@ -33,10 +32,12 @@ def main() -> int:
     chosen = [named[name] for name in arguments.campaign] or list(CAMPAIGNS)
     seed = random.randrange(1_000_000) if arguments.seed is None else arguments.seed
     say(f"seed {seed}: the same campaigns with --seed {seed} follow the same plans")
-    if not may_mount():
-        chosen = [campaign for campaign in chosen if "mount" not in campaign.needs]
-        say("left out: campaigns that need a small file system of their own, which this user may not make")
-    tally = Tally(chosen, seed, arguments.lanes, runs=arguments.runs, minutes=arguments.minutes)
+    lacking = {campaign: lacking_right(campaign) for campaign in chosen}
+    for campaign, why in lacking.items():
+        if why is not None:
+            say(f"left out: {campaign.name}: {why}")
+    possible = [campaign for campaign, why in lacking.items() if why is None]
+    tally = Tally(possible, seed, arguments.lanes, runs=arguments.runs, minutes=arguments.minutes)
     for end in (signal.SIGINT, signal.SIGTERM):  # whatever was started is ended then, too
         signal.signal(end, signal.default_int_handler)
     run = TestRun.begin()

@@ -69,11 +69,11 @@ class HeldKey:
 class ClientLedger:
     """Every write that was sent, and every key that was answered."""
 
-    def __init__(self, origin: str, by: str) -> None:
-        """Send to ``origin`` with the token ``by``."""
+    def __init__(self, origin: str, by: str, *, pause_seconds: float = 0.0) -> None:
+        """Send to ``origin`` with the token ``by``. Each writer pauses after each write that was carried out."""
         self.writes: list[Write] = []
         self.keys: list[HeldKey] = []
-        self._origin, self.by = origin, by
+        self._origin, self.by, self.pause_seconds = origin, by, pause_seconds
         self._client = httpx2.AsyncClient(
             timeout=REQUEST_SECONDS,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
@@ -203,8 +203,8 @@ async def until_answered(clients: ClientLedger, number: int, *services: Served, 
 async def _write(clients: ClientLedger, chance: random.Random, enough: Callable[[], bool]) -> None:
     mine: list[HeldKey] = []
     while not enough():
-        if (await _step(clients, chance, mine)).state != "ok":
-            await asyncio.sleep(PAUSE_SECONDS)
+        carried_out = (await _step(clients, chance, mine)).state == "ok"
+        await asyncio.sleep(clients.pause_seconds if carried_out else PAUSE_SECONDS)
         mine = [key for key in mine if not key.revoked and not key.doubtful]
 
 

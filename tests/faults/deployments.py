@@ -17,6 +17,9 @@ from tests.faults.waiting import meanwhile, until
 from tests.unit.relay.kit import positions, records_of
 
 LOOK_SECONDS: Final = 0.05
+PAUSE_SECONDS: Final = 0.02
+"""Between two writes of one writer: a broker takes seconds to come back, and the machine's time is better spent on that
+than on ten thousand writes which all meet the same fault."""
 
 
 class Deployment:
@@ -113,7 +116,9 @@ async def deployed(folder: Path, *, kafka_bootstrap: str | None = None) -> Async
         for service in services.values():
             await service.until_ready()
         commands = services["commands"]
-        clients = await stack.enter_async_context(ClientLedger(commands.origin, by=world.root_key))
+        clients = await stack.enter_async_context(
+            ClientLedger(commands.origin, by=world.root_key, pause_seconds=PAUSE_SECONDS)
+        )
         deployment = Deployment(world, clients, services)
         await stack.enter_async_context(meanwhile(deployment.keep_running()))
         yield deployment

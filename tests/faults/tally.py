@@ -8,6 +8,7 @@ from typing import Final
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.lanes import Done, Job
 
+LANES: Final = 2
 ALL_MINUTES: Final = 56.0
 """After that no run is begun, so that all of it is over within an hour."""
 HEADINGS: Final = ("campaign", "runs", "faults", "writes ok", "refused", "unknown", "violations", "seconds")
@@ -51,7 +52,7 @@ class Tally:
 
     def jobs(self) -> Iterator[Job]:
         """Give the next run until each campaign has had its runs or its time, or the hour is over."""
-        for number in range(max(row.runs for row in self._rows.values())):
+        for number in range(max((row.runs for row in self._rows.values()), default=0)):
             for row in self._rows.values():
                 within = number == 0 or (row.seconds < row.budget_seconds and self._elapsed < 60 * ALL_MINUTES)
                 if number < row.runs and within:

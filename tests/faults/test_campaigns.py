@@ -6,7 +6,8 @@ import pytest
 
 from tests.faults.campaign import Campaign, Stage, run_once
 from tests.faults.registry import CAMPAIGNS
-from tests.faults.small_disk import may_mount
+from tests.faults.rights import lacking_right
+from tests.faults.tally import ALL_MINUTES, LANES
 
 SEED = 4
 
@@ -26,15 +27,15 @@ class FixtureServers:
 
 def _servers(campaign: Campaign, request: pytest.FixtureRequest) -> FixtureServers:
     """Return the servers, those started that the campaign needs: a fixture cannot be asked inside of its loop."""
-    if "mount" in campaign.needs and not may_mount():
-        pytest.skip("it needs a small file system of its own, and this user may not make one")
+    if lacking := lacking_right(campaign):
+        pytest.skip(lacking)
     for server in campaign.needs & {"postgres", "kafka"}:
         request.getfixturevalue("postgres_url" if server == "postgres" else "kafka_bootstrap")
     return FixtureServers(request)
 
 
 def _parameter(campaign: Campaign) -> object:
-    marks = [getattr(pytest.mark, need) for need in sorted(campaign.needs) if need != "mount"]
+    marks = [getattr(pytest.mark, need) for need in sorted(campaign.needs & {"postgres", "kafka"})]
     return pytest.param(campaign, id=campaign.name, marks=marks)
 
 
@@ -55,3 +56,8 @@ async def test_nothing_that_was_answered_is_lost_or_doubled(
     outcome = await run_once(campaign, stage)
     assert not outcome.violations, "; ".join([*stage.said, *outcome.violations])
     assert outcome.faults > 0, "what is to be broken was broken"
+
+
+def test_three_hundred_runs_fit_into_the_hour() -> None:
+    assert sum(campaign.runs for campaign in CAMPAIGNS) >= 300
+    assert sum(campaign.budget_minutes for campaign in CAMPAIGNS) <= LANES * ALL_MINUTES

@@ -198,7 +198,7 @@ def _campaign(
         rounds=rounds,
         short_rounds=short_rounds,
         long=not short_rounds,
-        budget_minutes=3,
+        budget_minutes=2.5,
         needs=frozenset({"kafka"}),
     )
 

@@ -76,8 +76,8 @@ CAMPAIGNS: Final = on_both(
     "first-start-killed",
     _killed,
     breaks="the first start is killed while it makes its secrets and first facts",
-    runs=5,
+    runs=6,
     rounds=2,
-    budget_minutes=1.5,
+    budget_minutes=2.5,
     short_rounds=0,
 )

@@ -44,7 +44,7 @@ CAMPAIGNS: Final = (
         run=_killed_again_and_again,
         runs=10,
         rounds=10,
-        budget_minutes=4,
+        budget_minutes=6,
         short_rounds=2,
         needs=frozenset({"postgres"}),
     ),

@@ -127,7 +127,7 @@ CAMPAIGNS: Final = (
         naive=_bigserial,
         runs=20,
         rounds=100,
-        budget_minutes=1,
+        budget_minutes=2.5,
         short_rounds=30,
         needs=frozenset({"postgres"}),
     ),

@@ -88,6 +88,6 @@ CAMPAIGNS: Final = on_both(
     breaks="two command services race about one key",
     runs=20,
     rounds=50,
-    budget_minutes=1.5,
+    budget_minutes=3.5,
     short_rounds=12,
 )

@@ -117,7 +117,7 @@ CAMPAIGNS: Final = (
         name="restored-ledger",
         breaks="the ledger goes back to a backup",
         run=_restored,
-        runs=5,
+        runs=4,
         rounds=1,
         budget_minutes=3,
     ),
