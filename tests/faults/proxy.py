@@ -20,7 +20,8 @@ HELD_CHUNKS: Final = 16
 SLICES_PER_SECOND: Final = 50
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
-Held = asyncio.Queue[tuple[float, bytes]]
+Held = asyncio.Queue[tuple[float, asyncio.Event, bytes]]
+"""When it was sent, what it waits for, and the bytes."""
 
 
 class Direction:
@@ -29,12 +30,13 @@ class Direction:
     def __init__(self) -> None:
         self.latency_seconds = 0.0
         self.bytes_per_second: float | None = None
-        self.passed_bytes = 0
+        self.passed_bytes = self.delayed_bytes = 0
         self.cuts_left = 0
         self._pattern = b""
         self._deliver = False
         self._open = asyncio.Event()
         self._open.set()
+        self._way = self._open
 
     def hold(self) -> None:
         """Let nothing through. What was sent meanwhile arrives after ``release``, as TCP's repetitions would."""
@@ -43,6 +45,22 @@ class Direction:
     def release(self) -> None:
         """Let everything through again, in order."""
         self._open.set()
+
+    @contextlib.contextmanager
+    def delaying(self) -> Iterator[asyncio.Event]:
+        """What is taken inside arrives once the event is set, and may be overtaken on other connections."""
+        self._way, self.delayed_bytes = asyncio.Event(), 0
+        yield self._way
+        self._way = self._open
+
+    async def receive(self, source: asyncio.StreamReader, held: Held) -> None:
+        """Take what is sent, also while what came before is still under way. Empty at the end."""
+        data = b"any"
+        while data:
+            data = await source.read(CHUNK_BYTES)
+            if self._way is not self._open:
+                self.delayed_bytes += len(data)
+            await held.put((asyncio.get_running_loop().time(), self._way, data))
 
     def cut_at(self, pattern: bytes, *, times: int = 1, deliver: bool = False) -> None:
         """Reset the next ``times`` connections that carry ``pattern``; ``cuts_left`` says how many are to come.
@@ -55,8 +73,9 @@ class Direction:
         """Bring what was sent to ``sink``, in order, until its end. Raises ConnectionResetError at an ordered cut."""
         before = b""
         while True:
-            sent_at, data = await held.get()
+            sent_at, way, data = await held.get()
             await asyncio.sleep(sent_at + self.latency_seconds - asyncio.get_running_loop().time())
+            await way.wait()
             await self._open.wait()
             if not data:
                 sink.write_eof()
@@ -159,18 +178,10 @@ class Proxy:
                 async with asyncio.TaskGroup() as both:
                     for direction, source, sink in ((self.requests, reader, server), (self.answers, answers, client)):
                         held: Held = asyncio.Queue(HELD_CHUNKS)
-                        both.create_task(_receive(source, held))
+                        both.create_task(direction.receive(source, held))
                         both.create_task(direction.deliver(held, sink))
         finally:
             _reset(server)
-
-
-async def _receive(source: asyncio.StreamReader, held: Held) -> None:
-    """Take what is sent, also while what came before is still under way. Empty at the end."""
-    data = b"any"
-    while data:
-        data = await source.read(CHUNK_BYTES)
-        await held.put((asyncio.get_running_loop().time(), data))
 
 
 def _reset(side: asyncio.StreamWriter) -> None:
