@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from threading import Lock
 
 from infra.local.gateway import GatewayRoute, render_gateway
 from infra.local.kafka import CLUSTER_NODES, start_kafka, start_kafka_cluster
 from infra.local.nginx import answers, start_nginx
 from infra.local.ports import LOOPBACK
 from infra.local.postgres import start_postgres
-from infra.local.processes import Process, ServerFailed, run, spawn, wait_until_ready
+from infra.local.processes import Process, ServerFailed, Started, run, spawn, wait_until_ready
 from infra.local.state import ClusterState, exclusive
 from infra.local.templates import PROJECT
 
@@ -137,9 +138,11 @@ def cluster_down(cluster: Cluster, say: Say) -> bool:
 
 def _stop(cluster: Cluster, say: Say) -> bool:
     processes = cluster.state.processes()
-    for _, alike in groupby(reversed(processes), key=lambda process: process.name.partition("-")[0]):
+    # The brokers last, and at once: the last ones would wait for a quorum that is gone. Postgres may stand among them.
+    brokers = [process for process in processes if process.name.startswith("kafka")]
+    others = [process for process in reversed(processes) if process not in brokers]
+    for _, alike in groupby([*others, *brokers], key=lambda process: process.name.partition("-")[0]):
         together = list(alike)
-        # The brokers at once: the last ones would wait for a quorum that is gone.
         with ThreadPoolExecutor(len(together)) as at_once:
             for process, stopped in zip(together, at_once.map(Process.stop, together), strict=True):
                 cluster.state.remove(process)
@@ -148,13 +151,13 @@ def _stop(cluster: Cluster, say: Say) -> bool:
 
 
 def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
-    keep = cluster.state.add
-    say("Kafka ...")
-    bootstrap = _start_kafka(cluster)
-    say(f"  at {bootstrap}")
-    say("Postgres ...")
-    postgres = start_postgres(cluster.folder / "postgres", cluster.postgres_port, started=keep)
-    say(f"  at {LOOPBACK}:{cluster.postgres_port} ({postgres.pid})")
+    say("Kafka and Postgres ...")
+    with ThreadPoolExecutor(2) as side_by_side:
+        keep = _one_at_a_time(cluster.state.add)
+        kafka = side_by_side.submit(_start_kafka, cluster, keep)
+        database = side_by_side.submit(start_postgres, cluster.folder / "postgres", cluster.postgres_port, started=keep)
+        bootstrap, postgres = kafka.result(), database.result()
+    say(f"  at {bootstrap} and {LOOPBACK}:{cluster.postgres_port}")
     shared = {
         **os.environ,
         "KEYLEDGER_DATA_DIR": str(cluster.data_dir),
@@ -170,8 +173,18 @@ def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
     say(f"ready: {cluster.url}   root key: {cluster.data_dir / 'root.key'}")
 
 
-def _start_kafka(cluster: Cluster) -> str:
-    keep, ports = cluster.state.add, cluster.kafka_ports
+def _one_at_a_time(keep: Started) -> Started:
+    lock = Lock()
+
+    def kept(process: Process) -> None:
+        with lock:
+            keep(process)
+
+    return kept
+
+
+def _start_kafka(cluster: Cluster, keep: Started) -> str:
+    ports = cluster.kafka_ports
     if cluster.kafka_brokers == CLUSTER_NODES:
         return start_kafka_cluster(cluster.folder / "kafka-three", ports, started=keep).bootstrap
     return start_kafka(cluster.folder / "kafka", ports[0], controller_port=ports[1], started=keep).bootstrap
@@ -179,9 +192,18 @@ def _start_kafka(cluster: Cluster) -> str:
 
 def _prepare(cluster: Cluster, environment: Mapping[str, str], say: Say) -> None:
     """Schema, topics and the first organization: each a command that changes nothing the second time."""
-    for command in ONE_SHOTS:
-        say(f"keyledger {command} ...")
-        run(f"keyledger {command}", cluster.tool(command), log=_log(cluster, command), environment=environment)
+
+    def carried_out(*commands: str) -> None:
+        for command in commands:
+            say(f"keyledger {command} ...")
+            run(f"keyledger {command}", cluster.tool(command), log=_log(cluster, command), environment=environment)
+
+    with ThreadPoolExecutor(2) as side_by_side:  # the topics are Kafka's, the others Postgres's
+        for done in [
+            side_by_side.submit(carried_out, "topics"),
+            side_by_side.submit(carried_out, "migrate", "bootstrap"),
+        ]:
+            done.result()
 
 
 def _start_services(cluster: Cluster, shared: Mapping[str, str], say: Say) -> None:

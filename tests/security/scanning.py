@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import sqlite3
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,10 +61,13 @@ class Secret:
 def find(secrets: Iterable[Secret], places: Iterable[Place]) -> list[Found]:
     """Return every place where any form of any of the secrets stands."""
     wanted = {written: (secret.name, form) for secret in secrets for form, written in secret.forms.items()}
-    found = set[Found]()
+    alike = defaultdict[bytes, list[str]](list)  # a database begins as the copy of another one
     for place, content in places:
-        dense = EMPTY.sub(b"\0", content)
-        found |= {Found(place, *named) for written, named in wanted.items() if written in dense}
+        alike[EMPTY.sub(b"\0", content)].append(place)
+    found = set[Found]()
+    for content, names in alike.items():
+        standing = [named for written, named in wanted.items() if written in content]
+        found |= {Found(place, *named) for named in standing for place in names}
     return sorted(found)
 
 
