@@ -1,13 +1,12 @@
-"""What the embedded loop's detector remembers: its entries and the next offset of each partition, in one file."""
+"""What the embedded loop's detector remembers: its entries and the next offset of each partition."""
 
 from collections.abc import Collection, Mapping
 from typing import Final
 
 from sqlalchemy import Column, LargeBinary, String, Table, delete, select
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from keyledger.projections.sql import reading, writing
+from keyledger.projections.sql import insert_into, reading, writing
 from keyledger_anomalies.store import CURSORS, METADATA, create_tables, move_cursor, next_offset
 
 ENTRIES: Final = Table(
@@ -19,7 +18,7 @@ ENTRIES: Final = Table(
 
 
 class DetectorState:
-    """Entries and offsets in SQLite, changed together or not at all. Every method may raise ReadModelUnavailable."""
+    """Entries and offsets, changed together or not at all. Every method may raise ReadModelUnavailable."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -42,7 +41,7 @@ class DetectorState:
         async with writing(self._engine) as connection:
             await move_cursor(connection, _cursor(partition), expected=expected, new=new)
             if changed:
-                insert = sqlite.insert(ENTRIES)
+                insert = insert_into(connection, ENTRIES)
                 write = insert.on_conflict_do_update(index_elements=["key"], set_={"entry": insert.excluded.entry})
                 await connection.execute(write, [{"key": key, "entry": entry} for key, entry in changed.items()])
             for key in forgotten:

@@ -5,6 +5,7 @@ from typing import Final
 from tests.faults.campaign import Campaign
 from tests.faults.campaigns import (
     broken_brokers,
+    create_against_deactivate,
     damaged_topics,
     detectors,
     full_disk,
@@ -29,6 +30,7 @@ CAMPAIGNS: Final[tuple[Campaign, ...]] = (
     *uncertain_commit.CAMPAIGNS,
     *racing_writers.CAMPAIGNS,
     *guarded_creation.CAMPAIGNS,
+    *create_against_deactivate.CAMPAIGNS,
     *late_commit.CAMPAIGNS,
     *killed_postgres.CAMPAIGNS,
     *pulled_cables.CAMPAIGNS,

@@ -107,6 +107,19 @@ async def test_the_loop_says_what_one_pure_pass_says(log: EmbeddedLog, engine: A
     )
 
 
+@pytest.mark.postgres
+async def test_it_keeps_what_it_remembers_in_postgres_too(log: EmbeddedLog, postgres_database: str) -> None:
+    """As one process does whose ledger is there and whose log is a file."""
+    engine = open_engine(postgres_database, schema="anomalies")
+    await DetectorState(engine).prepare()
+    records = records_of(3, per_partition=10, attempts_each=50)
+    await send(log, records)
+    said = Said()
+    await follow(log, engine, said)
+    await engine.dispose()
+    assert {alert.id for alert in said.alerts} == {a.id for each in records.values() for a in fold(each)[0]}
+
+
 @pytest.mark.parametrize("before_they_are_out", [True, False])
 @pytest.mark.parametrize("dies_at", [1, 2, 3])
 async def test_a_crash_around_an_alert_loses_none_and_says_no_other(
