@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -147,25 +146,28 @@ class Fleet:
             self.attempts.name, partition, [NewRecord(r.key, r.value or b"", r.headers) for r in records]
         )
 
-    async def standing(self) -> list[str]:
-        """How far each partition is, a line each."""
+    async def committed(self) -> dict[int, int]:
+        """Return each partition's committed offset, of those that have one."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         try:
             await admin.start()
-            committed = await admin.list_consumer_group_offsets(self.group)
+            found = await admin.list_consumer_group_offsets(self.group)
         except KafkaError:  # nobody has been a member yet, or nothing answers
-            committed = {}
+            found = {}
         finally:
             await admin.close()
-        lines = list[str]()
+        return {place.partition: done.offset for place, done in found.items() if place.topic == self.attempts.name}
+
+    async def standing(self) -> list[str]:
+        """How far each partition is, a line each."""
+        committed, lines = await self.committed(), list[str]()
         for partition in range(self.attempts.partitions):
-            done = committed.get(TopicPartition(self.attempts.name, partition))
             attempts, changelog = (
                 await self._end(self.attempts.name, partition),
                 await self._end(self.changelog, partition),
             )
             lines.append(
-                f"partition {partition}: committed {done.offset if done else None} of {attempts}, "
+                f"partition {partition}: committed {committed.get(partition)} of {attempts}, "
                 f"changelog of {changelog} entries"
             )
         return lines
