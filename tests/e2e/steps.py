@@ -54,7 +54,7 @@ def _owner_of(world: World, by: str) -> str:
     return str(world.verify(world.keys[by].token).json()["owner"]["id"])
 
 
-@step(r'WHO creates a key called NAME for the user "(?P<user>[^"]+)"')
+@step(r'WHO (?:tries to create|creates) a key called NAME for the user "(?P<user>[^"]+)"')
 def create_for_user(world: World, by: str, name: str, user: str) -> None:
     # Without a role of its own the key has its owner's.
     _create(world, by, name, owner_id=world.users[user])
@@ -72,6 +72,15 @@ def create_user(world: World, by: str, name: str, role: str) -> None:
     answer = world.request("POST", "/v1/users", by=by, json={"name": name, "roles": [role]})
     assert answer.status_code == 201, answer.text
     world.users[name] = answer.json()["id"]
+
+
+@step(r"WHO (?P<action>deactivate|reactivate)s the user NAME")
+def move_user(world: World, by: str, action: str, name: str) -> None:
+    answer = world.request("POST", f"/v1/users/{world.users[name]}/{action}", by=by)
+    assert (
+        answer.status_code >= 400
+        or answer.json()["status"] == {"deactivate": "deactivated", "reactivate": "active"}[action]
+    )
 
 
 @step(r"WHO creates a service account called NAME")
@@ -130,6 +139,13 @@ def guess_is_refused(world: World, name: str, code: str) -> None:
 @step(r"WHO can see NAME in the list of keys")
 def sees_in_list(world: World, by: str, name: str) -> None:
     listed = world.request("GET", "/v1/api-keys", by=by).json()["data"]
+    assert world.keys[name].id in {key["id"] for key in listed}
+
+
+@step(r"WHO can see NAME in the list of revoked keys")
+def sees_in_list_of_revoked(world: World, by: str, name: str) -> None:
+    listed = world.request("GET", "/v1/api-keys?status=revoked", by=by).json()["data"]
+    assert {key["status"] for key in listed} == {"revoked"}
     assert world.keys[name].id in {key["id"] for key in listed}
 
 
