@@ -5,9 +5,13 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
+from msgspec.structs import replace
 
+from keyledger.contracts.envelope import Entry, seal
 from keyledger.contracts.topics import LEDGER
+from keyledger.eventlog.last_record import last_record
 from keyledger.eventlog.port import NewRecord
+from keyledger_relay.ends import position_of
 from keyledger_relay.feeds import FEEDS, Feed
 from keyledger_relay.refilling import empty_topics
 from tests.faults.brokers import broker_behind_a_proxy
@@ -68,6 +72,28 @@ class Damage:
             await self._reader_stopped()
         await self.emptied_by_an_operator()
 
+    async def forged(self) -> None:
+        """A stranger writes what looks like the ledger's next fact: its hash, or its place in the chain, is wrong."""
+        async with self.deployment.world.log() as log, self.deployment.world.ledger() as ledger:
+            head = await ledger.head()
+            (last,) = await ledger.read(head.position - 1, limit=1)
+            header = replace(last.header, position=head.position + 1, version=last.header.version + 1)
+            nowhere = self.stage.random.randbytes(32)
+            in_no_chain = seal(header, last.data, nowhere)
+            forgery = in_no_chain if self.stage.random.random() < 0.5 else Entry(header, last.data, last.hash, nowhere)
+            producer = await log.producer()
+            await producer.send(self.feed.topic, 0, self.feed.records([forgery], ledger.store_id))
+            await producer.close()
+            if self.feed.topic == LEDGER.name:
+                await self._reader_stopped()
+
+            async def has_gone_on() -> bool:
+                end = await last_record(log, self.feed.topic)
+                return end is not None and position_of(end) > header.position
+
+            await until(has_gone_on, "the relay has written behind the forgery")
+        await self.emptied_by_an_operator()
+
     async def _reader_stopped(self) -> None:
         before = self.deployment.restarts
         await until(lambda: self.deployment.restarts > before, "a reader has stopped")
@@ -78,6 +104,7 @@ class Damage:
         return (
             self.beginning_deleted,
             self.made_anew,
+            self.forged,
             self.poisoned,
             self.resent,
             self.emptied_by_an_operator,
@@ -107,7 +134,7 @@ async def _damaged(stage: Stage) -> Outcome:
 CAMPAIGNS: Final = (
     Campaign(
         name="topics-damaged",
-        breaks="a ledger topic loses its beginning, is deleted, poisoned, resent into, or emptied",
+        breaks="a ledger topic loses its beginning, is deleted, poisoned, forged, resent into, or emptied",
         run=_damaged,
         runs=4,
         rounds=8,
