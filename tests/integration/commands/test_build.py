@@ -55,7 +55,7 @@ async def revoke_with(log: GoneLog, ledger: Ledger, clock: SetClock, tmp_path: P
         owns_sink=True,
     )
     background = asyncio.create_task(service.run())
-    await asyncio.wait_for(log.asked.wait(), 5)
+    await asyncio.wait_for(log.asked.wait(), 120)
     headers = {"Authorization": f"Bearer {file.read_text(encoding='ascii').strip()}"}
     transport = httpx2.ASGITransport(app=service.app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://keyledger.test", headers=headers) as client:

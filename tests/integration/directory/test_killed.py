@@ -56,13 +56,20 @@ async def prepare(database_url: str) -> None:
     await store.close()
 
 
-async def until_position(database_url: str, position: int, process: asyncio.subprocess.Process | None = None) -> None:
+async def until_position(
+    database_url: str,
+    position: int,
+    process: asyncio.subprocess.Process | None = None,
+    flowing: asyncio.Task[None] | None = None,
+) -> None:
     store = store_at(database_url)
     try:
         await store.prepare()
         async with asyncio.timeout(DEADLINE_SECONDS):
             while (await store.checkpoint()).position < position:
                 assert process is None or process.returncode is None, "the projector ended by itself"
+                if flowing is not None and flowing.done():
+                    flowing.result()
                 await asyncio.sleep(0.001)
     finally:
         await store.close()
@@ -91,12 +98,15 @@ class KilledProjector:
         targets = sorted(random.Random(4).sample(range(1, EVENTS), KILLS))
         for target in [*targets, EVENTS]:
             async with projector(log_url, topic.name, killed) as process:
-                await until_position(killed, target, process)
+                await until_position(killed, target, process, flowing)
         await flowing
         rebuild = asyncio.create_task(project(log_url, topic.name, clean, batch=1_000))
         rebuilt = asyncio.create_task(until_position(clean, EVENTS))
         await asyncio.wait({rebuild, rebuilt}, return_when=asyncio.FIRST_COMPLETED)
+        if rebuild.done():
+            rebuild.result()
         rebuild.cancel()
+        await asyncio.wait({rebuild})
         await rebuilt
         rows = await rows_of(killed)
         assert [row[:2] for row in rows[:-1]] == [(key_id(number), EVENTS // KEYS) for number in range(KEYS)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import subprocess
 from pathlib import Path
 
 from keyledger.contracts.topics import EVENTS, LEDGER
@@ -48,8 +49,8 @@ async def test_killed_again_and_again_under_load_it_loses_nothing(profile: Profi
         appending = asyncio.create_task(append_just_ahead(ledger, log))
         for _kill in range(KILLS):
             _, end = await log.bounds(EVENTS.name, 0)
-            with profile.relay_process(batch_events=20):
-                await beyond(log, end + chance.randrange(1, EVENT_COUNT // KILLS // 2))
+            with profile.relay_process(batch_events=20) as relay:
+                await beyond(log, end + chance.randrange(1, EVENT_COUNT // KILLS // 2), appending, relay)
         with profile.relay_process(batch_events=5_000):
             await appending
             await until_it_answers(lambda: ledger.checkpoint(NAME), EVENT_COUNT)
@@ -66,9 +67,18 @@ async def append_just_ahead(ledger: Ledger, log: EventLog) -> None:
         await append_keys(ledger, wave, prefix=f"{number:03}")
 
 
-async def beyond(log: EventLog, offset: int) -> None:
+async def beyond(
+    log: EventLog,
+    offset: int,
+    appending: asyncio.Task[None] | None = None,
+    relay: subprocess.Popen[bytes] | None = None,
+) -> None:
+    """Return once the topic ends behind the offset; at once when whoever should fill it has ended."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while (await log.bounds(EVENTS.name, 0))[1] < offset:  # noqa: ASYNC110 - written by another process
+        while (await log.bounds(EVENTS.name, 0))[1] < offset:
+            assert relay is None or relay.poll() is None, "the relay ended by itself"
+            if appending is not None and appending.done():
+                appending.result()
             await asyncio.sleep(0.002)
 
 

@@ -95,9 +95,10 @@ async def running(folder: Path) -> AsyncIterator[Running]:
     write_once(folder / "pepper", MASTER.hex())
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KEYLEDGER_")}
     ours = {"KEYLEDGER_DATA_DIR": str(folder), "KEYLEDGER_PORT": str(port), "KEYLEDGER_NODE": "node-1"}
+    ours["KEYLEDGER_MAX_STALENESS_SECONDS"] = "600"  # a machine that stands still is not what these tests are about
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "keyledger_verification", env={**kept, **ours})
     try:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS) as client:
             yield Running(process, client)
     finally:
         if process.returncode is None:

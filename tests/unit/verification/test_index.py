@@ -162,7 +162,7 @@ async def test_a_killed_writer_leaves_its_last_commit_whole(tmp_path: Path) -> N
         assert writer.stdout is not None
         told = 0
         while told < 20:
-            told = int(await asyncio.wait_for(writer.stdout.readline(), 30))
+            told = int(await asyncio.wait_for(writer.stdout.readline(), 120))
         writer.send_signal(signal.SIGKILL)
         rest, _, _ = (await writer.stdout.read()).rpartition(b"\n")  # what stands behind it is half a line
         told = max([told, *map(int, rest.split())])
@@ -197,7 +197,7 @@ async def test_another_process_sees_each_commit_at_once(tmp_path: Path) -> None:
         await commit(index, {key(1): Versioned(position, example(1))}, expected=last, new=at(position))
         last = at(position)
         reader.stdin.write(b"\n")
-        assert int(await asyncio.wait_for(reader.stdout.readline(), 30)) == position
+        assert int(await asyncio.wait_for(reader.stdout.readline(), 120)) == position
     reader.stdin.close()
     await reader.wait()
     index.close()
@@ -222,7 +222,7 @@ async def test_a_killed_reader_holds_no_old_pages_once_the_writer_opens_again(tm
             sys.executable, "-c", HOLDER, str(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert reader.stdout is not None
-        assert await asyncio.wait_for(reader.stdout.readline(), 30) == b"reading\n"
+        assert await asyncio.wait_for(reader.stdout.readline(), 120) == b"reading\n"
         readers.append(reader)
     killed, living = readers
     killed.kill()

@@ -52,7 +52,7 @@ async def test_409_while_the_same_idempotency_key_is_being_carried_out(world: Wo
     request: dict[str, Any] = {"json": {"name": "x"}, "headers": {"Idempotency-Key": "once"}}
     first = asyncio.create_task(world.send("POST", "/v1/api-keys", **request))
     await inside.wait()
-    second = await asyncio.wait_for(world.send("POST", "/v1/api-keys", **request), 5)
+    second = await asyncio.wait_for(world.send("POST", "/v1/api-keys", **request), 120)
     go_on.set()
     assert (await first).status_code == 201
     assert problem_of(second, 409) == "request-in-flight"
