@@ -1,7 +1,7 @@
 """Which run comes next, how long the rest will take, and what all of them have shown."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,7 @@ class Row:
     campaign: Campaign
     runs: int
     budget_seconds: float
+    begun: int = 0
     done: int = 0
     seconds: float = 0.0
     outcome: Outcome = field(default_factory=Outcome)
@@ -28,7 +29,8 @@ class Row:
     @property
     def expected_seconds(self) -> float:
         """How long the runs will take that are not done."""
-        each = self.seconds / self.done if self.done else self.budget_seconds / self.runs
+        own = 60 * self.campaign.budget_minutes / self.campaign.runs
+        each = self.seconds / self.done if self.done else own
         return each * (self.runs - self.done)
 
     def line(self) -> str:
@@ -47,16 +49,27 @@ class Tally:
             campaign.name: Row(campaign, runs or campaign.runs, 60 * (minutes or campaign.budget_minutes))
             for campaign in campaigns
         }
-        self._seed, self._lanes = seed, lanes
+        self._seed, self._lanes, self._strict = seed, lanes, minutes is not None
         self._began = time.monotonic()
 
     def jobs(self) -> Iterator[Job]:
-        """Give the next run until each campaign has had its runs or its time, or the hour is over."""
-        for number in range(max((row.runs for row in self._rows.values()), default=0)):
+        """Give the next run until each campaign has had its runs or its time, or the hour is over.
+
+        Of an hour that is not over then, those have the rest that had not the time for all of their runs.
+        """
+        yield from self._by_turns(lambda row: row.seconds < row.budget_seconds)
+        if not self._strict:
+            yield from self._by_turns(lambda _row: True)
+
+    def _by_turns(self, may: Callable[[Row], bool]) -> Iterator[Job]:
+        more = True
+        while more:
+            more = False
             for row in self._rows.values():
-                within = number == 0 or (row.seconds < row.budget_seconds and self._elapsed < 60 * ALL_MINUTES)
-                if number < row.runs and within:
-                    yield Job(row.campaign.name, self._seed + number, row.campaign.rounds)
+                if row.begun < row.runs and (not row.begun or (may(row) and self._elapsed < 60 * ALL_MINUTES)):
+                    more = True
+                    row.begun += 1
+                    yield Job(row.campaign.name, self._seed + row.begun - 1, row.campaign.rounds)
 
     def add(self, done: Done) -> None:
         """Take down a run that is over."""
