@@ -12,7 +12,7 @@ from keyledger_relay.mark import Mark
 from keyledger_relay.metrics import Metrics
 from keyledger_relay.patience import Patience
 from keyledger_relay.progress import Progress
-from keyledger_relay.relay import BATCH_EVENTS, Relay
+from keyledger_relay.relay import BATCH_EVENTS, IN_PROCESS_BATCH_EVENTS, Relay
 
 
 class RelayService:
@@ -44,7 +44,7 @@ def build(
     ledger: Ledger,
     event_log: EventLog,
     *,
-    batch_events: int = BATCH_EVENTS,
+    batch_events: int | None = None,
     works_ahead: bool | None = None,
 ) -> RelayService:
     """Return the service. It does nothing before ``run``; the ports stay the caller's to close."""
@@ -52,6 +52,7 @@ def build(
     metrics = Metrics(process.registry, progress, process.clock)
     ledger_patience = Patience("ledger", process.clock, metrics.retries)
     log_patience = Patience("log", process.clock, metrics.retries)
+    apart = process.settings.kafka_bootstrap is not None
     return RelayService(
         create_app("Keyledger relay", randomness=process.randomness),
         progress=progress,
@@ -63,8 +64,8 @@ def build(
             ledger_patience=ledger_patience,
             log_patience=log_patience,
             clock=process.clock,
-            batch_events=batch_events,
-            works_ahead=process.settings.kafka_bootstrap is not None if works_ahead is None else works_ahead,
+            batch_events=batch_events or (BATCH_EVENTS if apart else IN_PROCESS_BATCH_EVENTS),
+            works_ahead=apart if works_ahead is None else works_ahead,
         ),
         mark=Mark(ledger, progress=progress, patience=ledger_patience, clock=process.clock),
         heads=Heads(

@@ -11,7 +11,7 @@ from keyledger.eventlog.port import EventLog
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.collecting import collect_seldom
 from keyledger_relay.feeds import FEEDS
-from keyledger_relay.relay import BATCH_EVENTS
+from keyledger_relay.relay import BATCH_EVENTS, IN_PROCESS_BATCH_EVENTS
 from tests.benchmarks.report import Row
 from tests.integration.relay.profiles import Profile
 from tests.unit.relay.kit import append_keys, relay_of, running
@@ -35,14 +35,17 @@ def measure(folder: Path) -> list[Row]:
 
 async def of_profile(name: str, ledger_url: str, log_url: str) -> list[Row]:
     """Return the log alone as the ceiling, and the relay."""
+    apart = log_url.startswith("kafka")
+    batch_events = BATCH_EVENTS if apart else IN_PROCESS_BATCH_EVENTS
+    ready_made = partial(_ready_made, batch_events=batch_events)
     filled = await Profile(ledger_url, log_url, "warm.").migrated()
     async with filled.opened() as (ledger, log):
         for number in range(KEYS // APPENDED_AT_ONCE):
             await append_keys(ledger, APPENDED_AT_ONCE, prefix=f"{number:02}")
-        await _ready_made(ledger, log)  # warms up, the broker's compiler above all
-    ceiling, ceiling_cpu = await _rate(Profile(ledger_url, log_url, "ceiling."), _ready_made)
+        await ready_made(ledger, log)  # warms up, the broker's compiler above all
+    ceiling, ceiling_cpu = await _rate(Profile(ledger_url, log_url, "ceiling."), ready_made)
     relayed, relay_cpu = await _rate(
-        Profile(ledger_url, log_url, "relay."), partial(_relay, works_ahead=log_url.startswith("kafka"))
+        Profile(ledger_url, log_url, "relay."), partial(_relay, batch_events=batch_events, works_ahead=apart)
     )
     cpu = f"{relay_cpu:.1f} us of this process's time an event, {ceiling_cpu:.1f} of them for the log alone"
     return [
@@ -60,8 +63,8 @@ async def _rate(
         return KEYS / seconds, cpu_seconds / KEYS * 1e6
 
 
-async def _relay(ledger: Ledger, log: EventLog, *, works_ahead: bool) -> tuple[float, float]:
-    relay = relay_of(ledger, log, batch_events=BATCH_EVENTS, works_ahead=works_ahead)
+async def _relay(ledger: Ledger, log: EventLog, *, batch_events: int, works_ahead: bool) -> tuple[float, float]:
+    relay = relay_of(ledger, log, batch_events=batch_events, works_ahead=works_ahead)
     began, cpu = time.perf_counter(), time.process_time()
     async with running(relay):
         while relay.progress.position < KEYS:  # noqa: ASYNC110 - a measurement
@@ -69,11 +72,11 @@ async def _relay(ledger: Ledger, log: EventLog, *, works_ahead: bool) -> tuple[f
         return time.perf_counter() - began, time.process_time() - cpu
 
 
-async def _ready_made(ledger: Ledger, log: EventLog) -> tuple[float, float]:
+async def _ready_made(ledger: Ledger, log: EventLog, *, batch_events: int) -> tuple[float, float]:
     producers = [await log.producer() for _ in FEEDS]
     seconds = cpu_seconds = 0.0
-    for after in range(0, KEYS, BATCH_EVENTS):
-        entries = await ledger.read(after, limit=BATCH_EVENTS)
+    for after in range(0, KEYS, batch_events):
+        entries = await ledger.read(after, limit=batch_events)
         made = [feed.records(entries, ledger.store_id) for feed in FEEDS]
         began, cpu = time.perf_counter(), time.process_time()
         sends = zip(producers, FEEDS, made, strict=True)

@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from keyledger.eventlog.port import NewRecord, Record
 
-KEPT_RECORDS: Final = 500
+KEPT_RECORDS: Final = 200
+"""Whoever is further behind reads the file: there is more of it than a processor's cache holds."""
 KEPT_BYTES: Final = 512 * 1024
 """Of values, in each partition."""
 
