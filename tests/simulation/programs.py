@@ -61,7 +61,7 @@ def add_relay(system: System) -> Slot:
             **patiences,
             clock=clock,
             batch_events=system.batch_events,
-            works_ahead=system.batch_events == 2,  # noqa: PLR2004 - so that both ways are taken
+            works_ahead=system.batch_events == 2,  # so that both ways are taken
         )
         mark = parts.mark(ledger, progress=progress, patience=patiences["ledger_patience"], clock=clock)
         heads = parts.heads(ledger, log, progress=progress, clock=clock, **patiences)
