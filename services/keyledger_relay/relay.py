@@ -144,8 +144,7 @@ class Relay:
                 more = len(entries) == self._batch_events and batch.failure is None
                 if more:
                     sending = asyncio.create_task(self._send(batch), name="relay-send")
-                    continue
-                if entries:
+                elif entries:
                     # A task would be a turn of the loop more, and a revocation waits for each.
                     await self._send(batch)
                     if batch.failure is not None:
@@ -155,9 +154,8 @@ class Relay:
                     # which notices that it went back, must get its turn.
                     await asyncio.sleep(0)
                 await self._look_at_times(outlets)
-                if more:
-                    continue
-                await self._ledger.wait_beyond(last.position, timeout_seconds=POLL_SECONDS)
+                if not more:
+                    await self._ledger.wait_beyond(last.position, timeout_seconds=POLL_SECONDS)
         finally:
             if sending is not None:
                 sending.cancel()
