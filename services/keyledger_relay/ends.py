@@ -7,14 +7,10 @@ from msgspec import Struct
 
 from keyledger.contracts.cloudevents import ledger_source
 from keyledger.contracts.envelope import FIRST_PREV_HASH
-from keyledger.eventlog.last_record import last_record
+from keyledger.eventlog.last_record import READ_RECORDS, READ_SECONDS, last_record
 from keyledger.eventlog.port import EventLog, LogUnavailable, Record
 from keyledger.eventstore.port import Ledger
 from keyledger_relay.feeds import Feed
-
-READ_SECONDS: Final = 5.0
-"""How long a record is waited for that the bounds say is there."""
-READ_RECORDS: Final = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +38,7 @@ class End(Struct, frozen=True):
 
 
 async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, in_full: bool = False) -> End:
-    """Return the last row that the topic holds: ``START`` for an empty one.
+    """Return where the topic ends: at ``START`` if it is empty.
 
     A topic that does not hold everything before its end is emptied: an empty one is filled from the ledger.
 
@@ -81,9 +77,8 @@ async def _lack(log: EventLog, feed: Feed, first_offset: int, last_offset: int, 
     Readers find any, and ``keyledger topics refill`` mends it.
     """
     first = await _first_record(log, feed.topic, first_offset)
-    begins = dict(first.headers).get("ce_id", b"")
-    if begins != b"1":
-        return f"it begins with position {begins.decode(errors='replace')!r}"
+    if position_of(first) != 1:
+        return f"it begins with position {position_of(first)}"
     if last_offset - first.offset < position - 1:
         return f"it ends at position {position}, but offsets {first.offset} to {last_offset} hold fewer records"
     return ""
@@ -120,12 +115,11 @@ def position_of(record: Record) -> int:
 
 async def its_row(ledger: Ledger, feed: Feed, record: Record) -> Place:
     """Return the ledger's row that a topic's record was made of. Raises ForeignTopic, LedgerUnavailable."""
-    named = dict(record.headers)
-    stated, source = named.get("ce_id", b""), named.get("ce_source", b"")
-    if source != ledger_source(ledger.store_id).encode() or not stated.isdigit():
+    named, position = dict(record.headers), position_of(record)
+    source = named.get("ce_source", b"")
+    if source != ledger_source(ledger.store_id).encode() or not position:
         found = f"of {source.decode(errors='replace')}" if source else "that is no ledger record"
         raise ForeignTopic(f"{feed.topic} ends with a record {found}, this ledger is {ledger_source(ledger.store_id)}")
-    position = int(stated)
     rows = await ledger.read(position - 1, limit=1)
     if not rows:
         head = await ledger.head()

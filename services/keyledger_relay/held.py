@@ -1,25 +1,22 @@
 """What a topic holds, as the relay was told: by it the relay notices what was lost while it runs."""
 
-from typing import Final
-
 from msgspec import Struct
 
+from keyledger.eventlog.last_record import READ_SECONDS
 from keyledger.eventlog.port import EventLog
 from keyledger_relay.ends import position_of
 from keyledger_relay.feeds import Feed
-
-READ_SECONDS: Final = 5.0
 
 
 class TopicChanged(Exception):
     """A topic is not what the log had acknowledged: the relay looks at it anew.
 
-    ``unseen``: it may lack records in the middle, which its ends alone do not show.
+    ``may_lack_records``: in the middle, which its ends alone do not show.
     """
 
-    def __init__(self, feed: Feed, why: str, *, unseen: bool) -> None:
+    def __init__(self, feed: Feed, why: str, *, may_lack_records: bool) -> None:
         super().__init__(f"{feed.topic}: {why}")
-        self.feed, self.unseen = feed, unseen
+        self.feed, self.may_lack_records = feed, may_lack_records
 
 
 class Held(Struct):
@@ -40,9 +37,9 @@ class Held(Struct):
         began = last_offset + 1 - count
         if began < self.next_offset:
             why = f"offset {self.next_offset - 1} was acknowledged before, and now {began}: records were lost"
-            raise TopicChanged(self.feed, why, unseen=True)
+            raise TopicChanged(self.feed, why, may_lack_records=True)
         if not self.position and began > self.next_offset:
-            raise TopicChanged(self.feed, "somebody wrote to it while it was empty", unseen=False)
+            raise TopicChanged(self.feed, "somebody wrote to it while it was empty", may_lack_records=False)
         if began > self.next_offset:
             await self._look_between(log, began)
         self.position, self.next_offset = position, last_offset + 1
@@ -63,7 +60,7 @@ class Held(Struct):
                     position, offset = position_of(record), record.offset + 1
                     if offset <= began and position > last + 1:
                         why = f"somebody wrote position {position} behind {last}"
-                        raise TopicChanged(self.feed, why, unseen=True)
+                        raise TopicChanged(self.feed, why, may_lack_records=True)
                     last = max(last, position)
         finally:
             await reader.close()
@@ -79,4 +76,4 @@ class Held(Struct):
         first, end = await log.bounds(self.feed.topic, 0)
         if first > self.first_offset or end < acknowledged:
             why = f"it held offsets {self.first_offset} to {acknowledged - 1}, and now {first} to {end - 1}"
-            raise TopicChanged(self.feed, why, unseen=False)
+            raise TopicChanged(self.feed, why, may_lack_records=False)

@@ -80,7 +80,7 @@ class Relay:
         self._clock = clock
         self._batch_events = batch_events
         self._works_ahead = works_ahead
-        self._doubtful: set[str] = set()
+        self._may_lack_records: set[str] = set()
         self._looked_at = clock.monotonic()
 
     async def run(self) -> NoReturn:
@@ -97,8 +97,8 @@ class Relay:
             except (LogUnavailable, OffsetOutOfRange) as error:
                 await self._log_patience.failed(error)
             except TopicChanged as error:
-                if error.unseen:
-                    self._doubtful.add(error.feed.topic)
+                if error.may_lack_records:
+                    self._may_lack_records.add(error.feed.topic)
                 await self._log_patience.failed(error)
             except LedgerUnavailable as error:
                 await self._ledger_patience.failed(error)
@@ -113,10 +113,10 @@ class Relay:
             for feed in FEEDS:
                 producer = await self._log.producer()
                 producers.push_async_callback(producer.close)
-                end = await find_end(self._log, self._ledger, feed, in_full=feed.topic in self._doubtful)
+                end = await find_end(self._log, self._ledger, feed, in_full=feed.topic in self._may_lack_records)
                 outlets.append(Outlet(producer, Held(feed, end.place.position, end.first_offset, end.next_offset)))
                 ends.append(end.place)
-            self._doubtful.clear()
+            self._may_lack_records.clear()
             head = await self._ledger.head()
             self._ledger_patience.succeeded()
             # From where the shorter one ends; the longer one is given only what it does not hold.

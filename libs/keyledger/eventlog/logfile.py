@@ -1,8 +1,8 @@
 """The SQLite side of the embedded log: one file, one connection, one thread.
 
 A row holds records that were sent together, packed. Its id is its partition's id and its first record's offset in one
-number. So a partition lies together in one B-tree in the order of its offsets, and neither a
-second index nor a sort is ever needed.
+number. So a partition lies together in one B-tree in the order of its offsets, and neither a second index nor a sort is
+ever needed.
 """
 
 import sqlite3

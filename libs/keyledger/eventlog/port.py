@@ -12,6 +12,7 @@ from keyledger.contracts.topics import Topic
 class NewRecord(Struct, frozen=True, array_like=True, gc=False):
     """What a producer hands over. Headers are CloudEvents attributes (``contracts.cloudevents``)."""
 
+    # An array, since the embedded log keeps it as it is: another order of the fields is another format of its file.
     key: bytes | None
     value: bytes
     headers: Headers = ()
