@@ -21,6 +21,8 @@ WRITERS: Final = 2
 LATEST_PASSING: Final = {"relay.before_send": 60, "relay.after_send": 60, "relay.after_checkpoint": 4}
 """Moves of the checkpoint are a quarter of a second apart."""
 AHEAD: Final = 20
+PAUSE_SECONDS: Final = 0.02
+"""Between two writes of one writer, where a send takes as long."""
 
 
 async def _killed_on_a_file(stage: Stage) -> Outcome:
@@ -75,7 +77,10 @@ async def _writing_world(
 ) -> tuple[World, ClientLedger]:
     world = await stack.enter_async_context(world_in(stage.folder, kafka_bootstrap=kafka_bootstrap))
     commands = await world.started("commands")
-    clients = await stack.enter_async_context(ClientLedger(commands.origin, by=world.root_key))
+    pause_seconds = 0.0 if kafka_bootstrap is None else PAUSE_SECONDS
+    clients = await stack.enter_async_context(
+        ClientLedger(commands.origin, by=world.root_key, pause_seconds=pause_seconds)
+    )
     return world, clients
 
 
