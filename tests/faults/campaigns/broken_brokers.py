@@ -176,7 +176,7 @@ CAMPAIGNS: Final = (
         run=_one_broker,
         runs=4,
         rounds=10,
-        budget_minutes=5,
+        budget_minutes=6,
         short_rounds=2,
         needs=frozenset({"kafka"}),
     ),

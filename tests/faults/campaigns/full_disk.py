@@ -88,7 +88,7 @@ CAMPAIGNS: Final = (
         run=_everything_in_one_process,
         runs=5,
         rounds=3,
-        budget_minutes=4,
+        budget_minutes=3.5,
         short_rounds=1,
         needs=frozenset({"mount"}),
     ),

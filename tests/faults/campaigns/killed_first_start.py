@@ -78,6 +78,6 @@ CAMPAIGNS: Final = on_both(
     breaks="the first start is killed while it makes its secrets and first facts",
     runs=6,
     rounds=2,
-    budget_minutes=2.5,
+    budget_minutes=3,
     short_rounds=0,
 )

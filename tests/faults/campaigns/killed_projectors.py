@@ -96,7 +96,7 @@ CAMPAIGNS: Final = (
         run=_node_killed,
         runs=5,
         rounds=4,
-        budget_minutes=2.5,
+        budget_minutes=2,
         short_rounds=2,
     ),
     Campaign(
@@ -105,6 +105,6 @@ CAMPAIGNS: Final = (
         run=_zombie,
         runs=5,
         rounds=2,
-        budget_minutes=3,
+        budget_minutes=2,
     ),
 )

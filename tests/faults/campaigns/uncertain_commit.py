@@ -64,7 +64,7 @@ CAMPAIGNS: Final = (
         run=_cut_at_commit,
         runs=10,
         rounds=100,
-        budget_minutes=3,
+        budget_minutes=4,
         short_rounds=20,
         needs=frozenset({"postgres"}),
     ),
