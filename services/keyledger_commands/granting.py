@@ -6,14 +6,12 @@ from msgspec import Struct
 
 from keyledger.domain.events import OwnerType
 from keyledger.domain.identifiers import is_resource_id, role_stream
-from keyledger.domain.people import DeactivatedUser, Nobody, Owner, ServiceAccount, Team, User, roles_of
+from keyledger.domain.people import DeactivatedUser, Owner, ServiceAccount, Team, User, roles_of
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
 from keyledger_commands.streams import NEW, Read, Stream
 
-OwnerForm = type[User | DeactivatedUser | Team | ServiceAccount]
-
-OWNER_FORMS: dict[OwnerType, tuple[OwnerForm, ...]] = {
+_OWNER_FORMS: dict[OwnerType, tuple[type[User | DeactivatedUser | Team | ServiceAccount], ...]] = {
     "user": (User, DeactivatedUser),
     "team": (Team,),
     "service": (ServiceAccount,),
@@ -25,11 +23,16 @@ OWNER_WORDS: dict[OwnerType, str] = {"user": "user", "team": "team", "service": 
 class Circumstances(Struct, frozen=True, kw_only=True):
     """What a decision about keys or users rests on besides their own stream, and the versions it was read at."""
 
-    owner: Owner
     owner_stream: Stream
+    """``NEW`` where nobody is there."""
     guards: dict[str, int]
     undefined: frozenset[str]
     """Roles that were asked for and do not exist."""
+
+    @property
+    def owner(self) -> Owner:
+        """The owner."""
+        return self.owner_stream.owner
 
 
 async def look_around(
@@ -50,24 +53,23 @@ async def look_around(
     if owner_id is not None and is_resource_id(owner_id, owner_type):
         asked_for.append(owner_id)
     loaded = await read(asked_for)
-    owner = _owner(loaded, owner_id, organization_id, owner_type)
+    stream = NEW if owner_id is None else loaded.get(owner_id, NEW)
+    owner_stream = stream if is_owner_in(organization_id, stream, owner_type) else NEW
     if None in asked:
-        inherited = [role_stream(organization_id, role) for role in roles_of(owner)]
+        inherited = [role_stream(organization_id, role) for role in roles_of(owner_stream.owner)]
         missing = [stream for stream in inherited if stream not in loaded]
         loaded |= await read(missing) if missing else {}
     return Circumstances(
-        owner=owner,
-        owner_stream=NEW if isinstance(owner, Nobody) or owner_id is None else loaded[owner_id],
+        owner_stream=owner_stream,
         guards={name: stream.version for name, stream in loaded.items()},
         undefined=frozenset(role for role in named if not loaded[role_stream(organization_id, role)].version),
     )
 
 
-def _owner(loaded: dict[str, Stream], owner_id: str | None, organization_id: str, owner_type: OwnerType) -> Owner:
-    found = loaded[owner_id].owner if owner_id is not None and owner_id in loaded else Nobody()
-    if isinstance(found, Nobody) or found.organization_id != organization_id:
-        return Nobody()
-    return found if isinstance(found, OWNER_FORMS[owner_type]) else Nobody()
+def is_owner_in(organization_id: str, stream: Stream, kind: OwnerType) -> bool:
+    """Say whether a stream makes an owner of this kind in this organization."""
+    owner = stream.owner
+    return isinstance(owner, _OWNER_FORMS[kind]) and owner.organization_id == organization_id
 
 
 def check_grant(principal: Principal, around: Circumstances, roles: Iterable[str | None]) -> None:

@@ -37,7 +37,7 @@ from keyledger_commands.bodies import (
     read_body,
 )
 from keyledger_commands.caller import caller_of
-from keyledger_commands.people_decisions import deactivation, existing_owner, owner_creation
+from keyledger_commands.people_decisions import change_of_user, existing_owner, owner_creation
 from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes
 from keyledger_commands.streams import Read, Stream, Streams
 from keyledger_commands.views import ServiceAccountResource, TeamResource, UserResource, owner_resource
@@ -229,7 +229,7 @@ class PeopleApi:
         profiles: list[Profile | None] = []
 
         async def decide(caller: Principal, read: Read) -> Decision:
-            decision = await deactivation(caller, read, command(caller), if_match)
+            decision = await change_of_user(caller, read, command(caller), if_match)
             profiles[:] = [await self._profile(decision.before)]  # not after it is written: the ledger might be gone
             return decision
 

@@ -16,7 +16,7 @@ from keyledger.eventstore.port import Profile
 from keyledger.web.conditions import check_if_match
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
-from keyledger_commands.granting import OWNER_FORMS, OWNER_WORDS, check_grant, look_around
+from keyledger_commands.granting import OWNER_WORDS, check_grant, is_owner_in, look_around
 from keyledger_commands.streams import NEW, Read, Stream
 from keyledger_commands.writing import Decision
 
@@ -39,10 +39,10 @@ async def owner_creation(
     )
 
 
-async def deactivation(
+async def change_of_user(
     caller: Principal, read: Read, command: DeactivateUser | ReactivateUser, if_match: str | None
 ) -> Decision:
-    """Decide on a user's end or return. To end needs no right to grant; to give the roles back does.
+    """Decide on a user's deactivation or reactivation. The second hands roles out, and needs the right to grant them.
 
     Raises:
         Problem: ``not-found``, ``precondition-failed``, ``self-deactivation``, ``not-grantable``.
@@ -69,7 +69,6 @@ async def existing_owner(caller: Principal, read: Read, kind: OwnerType, owner_i
     """
     if is_resource_id(owner_id, kind):
         stream = (await read([owner_id]))[owner_id]
-        owner = stream.owner
-        if isinstance(owner, OWNER_FORMS[kind]) and owner.organization_id == caller.organization_id:
+        if is_owner_in(caller.organization_id, stream, kind):
             return stream
     raise Problem("not-found", f"there is no such {OWNER_WORDS[kind]}")

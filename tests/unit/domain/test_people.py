@@ -87,11 +87,10 @@ def test_only_users_have_roles_of_their_own() -> None:
 def test_a_deactivated_user_has_no_roles_until_they_are_reactivated() -> None:
     people.given(USER).when(DeactivateUser("user_a", by="user_b")).then(DEACTIVATED)
     people.given(USER, DEACTIVATED).when(ReactivateUser("user_a")).then(REACTIVATED)
-    assert fold([USER, DEACTIVATED]) == DeactivatedUser(
-        User(organization_id="org_a", user_id="user_a", roles=("viewer",))
-    )
-    assert roles_of(fold([USER, DEACTIVATED])) == ()
-    assert fold([USER, DEACTIVATED, REACTIVATED]) == fold([USER])
+    user = User(organization_id="org_a", user_id="user_a", roles=("viewer",))
+    people.given(USER, DEACTIVATED).then_state(DeactivatedUser(user))
+    people.given(USER, DEACTIVATED, REACTIVATED).then_state(user)
+    assert roles_of(DeactivatedUser(user)) == ()
 
 
 def test_what_is_so_already_changes_nothing() -> None:

@@ -14,6 +14,22 @@ def path(user_id: str, action: str = "deactivate") -> str:
     return f"/v1/users/{user_id}/{action}"
 
 
+def deactivate_before_the_next_append(world: World, user_id: str) -> None:
+    """Have another process deactivate a user between a decision and its append."""
+
+    async def deactivate(_: Append) -> None:
+        world.ledger.before_append = None
+        await world.write(user_id, UserDeactivated(organization_id=world.organization_id, user_id=user_id))
+
+    world.ledger.before_append = deactivate
+
+
+async def root_of(world: World) -> str:
+    """Return the user of the root key."""
+    header = (await world.ledger.read(0, limit=1000))[-1].header
+    return str(header.actor_user)
+
+
 async def test_200_a_deactivated_user_and_a_reactivated_one(world: World) -> None:
     user_id = await world.owner("/v1/users", email="ada@example.com", role="developer")
     ended = await world.send("POST", path(user_id))
@@ -93,22 +109,10 @@ async def test_of_two_who_deactivate_each_other_one_stays(world: World) -> None:
     user_id = await world.user("administrator")
     key = (await world.created(owner_id=user_id, role=None))["key"]
     root_user = await root_of(world)
-
-    async def deactivated_meanwhile(_: Append) -> None:
-        world.ledger.before_append = None
-        event = UserDeactivated(organization_id=world.organization_id, user_id=user_id)
-        await world.write(user_id, event)
-
-    world.ledger.before_append = deactivated_meanwhile
+    deactivate_before_the_next_append(world, user_id)
     answered = await world.send("POST", path(root_user), key=key)
     assert problem_of(answered, 401) == "owner-deactivated"
     assert (await world.send("GET", f"/v1/users/{root_user}")).json()["status"] == "active"
-
-
-async def root_of(world: World) -> str:
-    """Return the user of the root key."""
-    header = (await world.ledger.read(0, limit=1000))[-1].header
-    return str(header.actor_user)
 
 
 async def test_403_to_reactivate_one_must_be_allowed_to_hand_out_the_roles_but_not_to_deactivate(world: World) -> None:
@@ -144,12 +148,7 @@ async def test_422_a_field_that_nobody_knows(world: World, action: str) -> None:
 
 async def test_a_creation_that_a_deactivation_overtakes_makes_no_key(world: World) -> None:
     user_id = await world.user()
-
-    async def deactivate(_: Append) -> None:
-        world.ledger.before_append = None
-        await world.write(user_id, UserDeactivated(organization_id=world.organization_id, user_id=user_id))
-
-    world.ledger.before_append = deactivate
+    deactivate_before_the_next_append(world, user_id)
     made = await world.send("POST", "/v1/api-keys", json={"name": "x", "owner_id": user_id, "role": "viewer"})
     assert pointers(made) == ["#/owner_id"]
     assert (await world.ledger.read(0, limit=1000))[-1].header.type == "UserDeactivated"
