@@ -7,6 +7,7 @@ says T + ``max_staleness``, so with clocks that differ by at most ``clock_skew``
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Literal
 
 from keyledger.contracts.freshness import Head, StalePolicy
@@ -25,7 +26,7 @@ class Freshness:
     """What a node knows of its own age. Everything is called from the thread of one event loop.
 
     ``admitted`` is false until the node's registration was acknowledged: a node that no receipt counts may not answer.
-    ``whole_from``: an index that is opened at a lower position is one that is still being filled.
+    ``whole``: the index was filled once; else it is still being filled, and ``on_whole`` is called when it is.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Freshness:
         on_stale: StalePolicy,
         clock: Clock,
         max_waiters: int = MAX_WAITERS,
-        whole_from: int = 1,
+        whole: bool = True,
     ) -> None:
         self.store = store
         self.position = position
@@ -49,7 +50,8 @@ class Freshness:
         self._clock = clock
         self._applied_at = clock.now()
         self._unconfirmed = position
-        self._whole = position >= whole_from
+        self._whole = whole
+        self.on_whole: Callable[[], None] = lambda: None
         self._max_staleness = round(max_staleness_seconds * 1_000_000)
         self._skew = round(clock_skew_seconds * 1_000_000)
         self._pending: deque[Head] = deque(maxlen=_MAX_PENDING)
@@ -139,7 +141,9 @@ class Freshness:
         return at > now + self._skew
 
     def _prove(self, head: Head) -> None:
-        self._whole = True
+        if not self._whole:
+            self._whole = True
+            self.on_whole()
         if not self.store:
             self.store = head.store
         if self.fresh_as_of is None or head.at > self.fresh_as_of:

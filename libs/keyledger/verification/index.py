@@ -37,6 +37,8 @@ SPARE_TRANSACTIONS: Final = 16
 _OF_THE_DISK: Final = (lmdb.DiskError, lmdb.Error)
 """LMDB's own errors have classes; what the system says is a DiskError (ENOSPC) or a bare Error (EIO, EDQUOT, EFBIG)."""
 _MARK: Final = "opened-in-boot"
+_WHOLE: Final = "data/was-whole"
+"""Among the data, with which it is discarded."""
 _RETRY: Final = "retry-"
 
 
@@ -77,9 +79,16 @@ class LmdbIndex:
         self._replaced: LmdbIndex | None = None
 
     @property
-    def whole_from(self) -> int:
-        """The least position at which it shows no older state than what was served before it was opened."""
-        return max(1, 0 if self._others is None else self._others.position)
+    def was_whole(self) -> bool:
+        """Whether it ever held all of the ledger that there was, whoever wrote it then: else it was never filled."""
+        return (self._folder / _WHOLE).exists()
+
+    def mark_whole(self) -> None:
+        """Note that it holds all that the ledger held a moment ago."""
+        try:
+            (self._folder / _WHOLE).touch(mode=0o600)
+        except OSError as error:  # the next process will only be more careful
+            log.warning("that the index in %s is whole could not be noted: %s", self._folder, error.strerror)
 
     async def checkpoint(self) -> Checkpoint:
         return self.applied()
@@ -144,6 +153,8 @@ class LmdbIndex:
     async def switch(self, successor: ReadModel[Record]) -> None:
         if not isinstance(successor, LmdbIndex) or self._others is None:
             raise TypeError(f"{successor} cannot take the place of {self._folder}")
+        if self.was_whole:  # and it is as far
+            successor.mark_whole()
         self._others.files.serve(successor.generation)
         self._replaced = LmdbIndex(self.environment, self.generation, folder=self._folder, lock=self._lock)
         self.environment, self.generation = successor.environment, successor.generation

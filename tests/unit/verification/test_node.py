@@ -171,6 +171,35 @@ async def test_a_node_told_not_to_care_accepts_no_revoked_key_while_its_index_is
         assert (await second.ask(token)).json["code"] == "revoked"
 
 
+async def test_told_not_to_care_a_node_that_was_killed_while_its_index_was_filled_answers_no_sooner(
+    tmp_path: Path,
+) -> None:
+    """What a process that fills an index must not answer from, the next one must not either."""
+    origin = Place(tmp_path / "origin")
+    key_id, token = populated(origin)
+    origin.facts.append(key_id, KeyRevoked(organization_id=origin.facts.entries[0].header.stream, key_id=key_id))
+    origin.index.close()
+    log, records = MemoryLog(), origin.facts.records(0)
+    await log.ensure_topics(TOPICS)
+    await log.append(LEDGER.name, 0, records[:-1])
+    for _ in range(2):
+        place = Place(tmp_path / "node", log=log, on_stale="allow")
+        async with running(place):
+            await place.beat(position=len(records))
+            await until(lambda: place.node.freshness.admitted and place.index.applied().position == len(records) - 1)  # noqa: B023 - called here
+            assert (await place.ask(token)).json["code"] != "valid"
+    place = Place(tmp_path / "node", log=log, on_stale="allow")
+    await log.append(LEDGER.name, 0, records[-1:])
+    async with running(place):
+        await until(lambda: place.index.applied().position == len(records))
+        await until(lambda: place.node.ready)
+        assert (await place.ask(token)).json["code"] == "revoked"
+    again = Place(tmp_path / "node", on_stale="allow")
+    async with running(again):
+        await until(lambda: again.node.freshness.admitted)
+        assert (await again.ask(token)).json["code"] == "revoked", "it was whole: now it may be old"
+
+
 async def test_a_node_that_has_ended_answers_for_nothing_any_more(tmp_path: Path) -> None:
     place = Place(tmp_path, on_stale="allow")
     _, token = populated(place)
