@@ -84,7 +84,8 @@ def test_it_understands_every_record_of_a_running_keyledger(
     assert {record["message"] for record in heard.decoded} == set(document["components"]["messages"]) - {private}
     assert {record["channel"] for record in heard.decoded} == set(document["channels"])
     positions = [int(record["headers"]["ce_position"]) for record in heard.decoded if record["channel"] == "events"]
-    assert positions == list(range(1, len(positions) + 1)), "in order and without gaps, as the document says"
+    once = list(dict.fromkeys(positions))  # a relay that was killed may have sent some twice
+    assert once == list(range(1, len(once) + 1)), "in order and without gaps, as the document says"
 
 
 def _examples(document: Any) -> list[Record]:

@@ -15,8 +15,6 @@ from tests.e2e.operator import command, environment_of
 from tests.e2e.profiles import Embedded, running
 from tests.e2e.world import DEADLINE_SECONDS, eventually
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Embedded]:

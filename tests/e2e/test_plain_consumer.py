@@ -57,7 +57,8 @@ async def test_a_plain_consumer_sees_the_facts_as_cloudevents_and_no_digest(dist
         "keyledger.KeyRotated",
         "keyledger.KeyRevoked",
     ]
-    assert [int(event.get_extension("position")) for event in events] == list(range(1, len(events) + 1))
+    positions = dict.fromkeys(int(event.get_extension("position")) for event in events)
+    assert list(positions) == list(range(1, len(positions) + 1)), "a relay that was killed may have sent some twice"
     digests = _digests(private)
     assert len(digests) >= 2, "the private topic has them, so their absence below means something"
     for message in published:

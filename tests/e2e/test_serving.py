@@ -21,8 +21,6 @@ from tests.e2e.operator import command
 from tests.e2e.profiles import ENDED_SECONDS, PROGRAM, Embedded, environment, running, wait_until_ready
 from tests.e2e.world import answered, eventually
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Embedded]:
@@ -184,6 +182,7 @@ def test_a_kill_loses_no_write_that_was_answered(fresh: Embedded) -> None:
     assert found == {200}
 
 
+@pytest.mark.xdist_group("e2e")
 def test_the_origin_answers_unknown_paths_and_methods_as_problems(embedded: Embedded) -> None:
     with httpx2.Client(base_url=embedded.origin, timeout=ENDED_SECONDS) as client:
         unknown, wrong = client.get("/v1/nothing"), client.put("/v1/api-keys")

@@ -11,8 +11,6 @@ import pytest
 from infra.local.ports import free_port
 from tests.e2e.profiles import PROGRAM, environment, wait_until_ready
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 UNLIMITED = (
     "import os, resource, sys\n"
     "most = resource.getrlimit(resource.RLIMIT_CORE)[1]\n"

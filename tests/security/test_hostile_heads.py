@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.profiles import Embedded
 from tests.security.sockets import connect, exchange, sent_until_refused
 
-pytestmark = pytest.mark.xdist_group("e2e")
+pytestmark = pytest.mark.xdist_group("attacked")
 
 VERIFY = b"GET /v1/auth/verify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 HANDSHAKE = (

@@ -10,8 +10,6 @@ from infra.local.ports import free_port
 from tests.e2e.profiles import PROGRAM, environment
 from tests.security.scanning import Secret, find
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 NOBODY = "127.0.0.1:1"
 """Nothing listens there."""
 SASL = {

@@ -18,8 +18,8 @@ from keyledger.eventlog.opening import open_log
 from tests.integration.directory.projector_process import project, rows_of, store_at
 from tests.unit.projections.written import created, key_id, records, renamed, revoked, rotated, written
 
-EVENTS = 20_000
-KEYS = 5_000
+EVENTS = 8_000
+KEYS = 2_000
 KILLS = 10
 DEADLINE_SECONDS = 120.0
 MODULE = "tests.integration.directory.projector_process"

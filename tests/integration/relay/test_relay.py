@@ -23,7 +23,7 @@ from tests.unit.relay.kit import (
     until_it_answers,
 )
 
-EVENT_COUNT = 20_000
+EVENT_COUNT = 8_000
 KILLS = 8
 
 
@@ -61,7 +61,7 @@ async def test_killed_again_and_again_under_load_it_loses_nothing(profile: Profi
 
 async def append_just_ahead(ledger: Ledger, log: EventLog) -> None:
     """Append so that there is always something to relay, and never everything yet."""
-    wave = 500
+    wave = 200
     for number in range(EVENT_COUNT // wave):
         await beyond(log, (number - 4) * wave)
         await append_keys(ledger, wave, prefix=f"{number:03}")
