@@ -114,8 +114,8 @@ CAMPAIGNS: Final = on_both(
     "create-against-deactivate",
     _races,
     breaks="a key's owner is deactivated at the same moment",
-    runs=10,
+    runs=6,
     rounds=20,
-    budget_minutes=2,
+    budget_minutes=2.5,
     short_rounds=4,
 )
