@@ -29,7 +29,7 @@ from keyledger.domain.keys import changes_of
 from keyledger.domain.times import microseconds
 
 NAME: Final = "directory"
-GENERATION: Final = 2
+GENERATION: Final = 3
 """Raise it whenever a row's form or what the fold makes of an event changes: the read model is then built anew."""
 
 
@@ -58,6 +58,7 @@ class KeyRow(Struct, frozen=True, kw_only=True):
 class UserRow(Struct, frozen=True, kw_only=True):
     """A user, as far as it concerns their keys: those from before ``deactivated_position`` (0: none) are dead."""
 
+    organization_id: str
     deactivated_position: int = 0
     deactivated_at: int | None = None
 
@@ -81,9 +82,10 @@ class KeyDirectory:
             case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
                 return _project_key(row, fact.header, event)
             case UserCreated():
-                return UserRow()
+                return UserRow(organization_id=event.organization_id)
             case UserDeactivated():
-                return UserRow(deactivated_position=fact.header.position, deactivated_at=fact.header.recorded_at)
+                header, user = fact.header, _existing(row, UserRow)
+                return replace(user, deactivated_position=header.position, deactivated_at=header.recorded_at)
             case UserReactivated():
                 return _existing(row, UserRow)
             case OrganizationCreated() | RoleDefined() | TeamCreated() | ServiceAccountCreated():

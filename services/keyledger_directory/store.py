@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, RowMapping, Select, exists, literal, select, union_all
+from sqlalchemy import ColumnElement, RowMapping, Select, exists, literal, literal_column, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyledger.domain.events import Environment, KeyType, RevocationReason
@@ -60,16 +60,17 @@ class DirectoryStore(SqlReadModel[DirectoryRow, DirectoryTables]):
         tables = self.current.rows
         c = tables.keys.c
 
-        def page(keys: Select[Any]) -> Select[Any]:
+        def page(keys: Select[Any], order: ColumnElement[int] = c.created_position) -> Select[Any]:
             asked = _asked(question, keys, tables)
             if before is not None:
                 asked = asked.where(c.created_position < before)
-            return asked.order_by(c.created_position.desc()).limit(limit)
+            return asked.order_by(order.desc()).limit(limit)
 
         found: Select[Any]
         if question.status == "revoked":  # each part along an index of its own
-            parts = [page(keys).subquery() for keys in (_revoked(tables), _dead_with_owner(tables))]
-            both = union_all(*(select(part) for part in parts)).subquery()
+            # Without the sum the dead would be looked for among all living keys, in their order: whole tables, for few.
+            dead = page(_dead_with_owner(tables, question), c.created_position + literal_column("0"))
+            both = union_all(*(select(part.subquery()) for part in (page(_revoked(tables)), dead))).subquery()
             found = select(both).order_by(both.c.created_position.desc()).limit(limit)
         else:
             found = page(select(tables.keys).where(*_living(tables), *_by_expiry(question, now, tables)))
@@ -91,12 +92,14 @@ def _revoked(tables: DirectoryTables) -> Select[Any]:
     return select(tables.keys).where(tables.revoked)
 
 
-def _dead_with_owner(tables: DirectoryTables) -> Select[Any]:
+def _dead_with_owner(tables: DirectoryTables, question: Question) -> Select[Any]:
     users = tables.users.c
     seen = {"revoked_at": users.deactivated_at, "revocation_reason": literal(_OWNER_DEACTIVATED)}
     columns = [seen[column.name].label(column.name) if column.name in seen else column for column in tables.keys.c]
     joined = tables.keys.join(tables.users, users.id == tables.keys.c.owner_id)
-    return select(*columns).select_from(joined).where(tables.live, _from_before(tables))
+    ended = select(users.id).where(tables.deactivated, users.organization_id == question.organization_id)
+    owned = tables.keys.c.owner_id.in_(ended)
+    return select(*columns).select_from(joined).where(owned, tables.live, _from_before(tables))
 
 
 def _by_expiry(question: Question, now: int, tables: DirectoryTables) -> tuple[ColumnElement[bool], ...]:

@@ -4,7 +4,20 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import structs
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, RowMapping, Table, Text, any_, bindparam, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -42,6 +55,13 @@ class DirectoryTables:
             ("revoked_by_owner", (c.organization_id, c.owner_id, c.created_position), revoked),
         ):
             Index(f"{name}_{suffix}", *columns, postgresql_where=only, sqlite_where=only)
+        self.deactivated: Final = self.users.c.deactivated_position > literal_column("0")
+        Index(
+            f"{name}_users_deactivated",
+            self.users.c.organization_id,
+            postgresql_where=self.deactivated,
+            sqlite_where=self.deactivated,
+        )
         self._statements: Final = {table.name: _Statements(table) for table in self.tables}
 
     def of(self, stream: str) -> Table:
@@ -116,7 +136,7 @@ def _user_columns() -> Sequence[Column[Any]]:
     return (
         Column("id", Text, primary_key=True),
         Column("version", Integer, nullable=False),
-        # NULL in deactivated_position: there is no row, as above.
+        Column("organization_id", Text),  # NULL as above
         Column("deactivated_position", BigInteger),
         Column("deactivated_at", BigInteger),
     )
@@ -134,4 +154,4 @@ def key_row(found: RowMapping) -> KeyRow | None:
 
 
 def _user_row(found: RowMapping) -> UserRow | None:
-    return None if found["deactivated_position"] is None else UserRow(**{field: found[field] for field in _USER_FIELDS})
+    return None if found["organization_id"] is None else UserRow(**{field: found[field] for field in _USER_FIELDS})

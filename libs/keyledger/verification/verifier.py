@@ -121,20 +121,28 @@ class Verifier:
             transaction.abort()
         if owner is None or held is None:
             return Verdict(code="invalid-credential", claimed=Claimed(key.organization_id, token.key_id))
-        code = _code(key, owner, held, ask)
-        return self._verdict(code, token.key_id, key, secret, held, now=ask.now, position=snapshot.position)
+        return self._judge(token.key_id, key, owner, held, ask, secret_id=secret.id, position=snapshot.position)
 
-    def _verdict(
+    def _judge(
         self,
-        code: Code,
         key_id: str,
         key: KeyRecord,
-        secret: SecretRecord,
+        owner: OwnerRecord,
         held: Held,
+        ask: Ask,
         *,
-        now: int,
+        secret_id: str,
         position: int,
     ) -> Verdict:
+        code: Code = "valid"
+        if key.revoked:
+            code = "revoked"
+        elif not owner.active or key.created_position < owner.deactivated_position:
+            code = "owner-deactivated"
+        elif key.expires_at is not None and key.expires_at <= ask.now:
+            code = "expired"
+        elif ask.permission is not None and not held.authority.allows(ask.permission):
+            code = "insufficient-permission"
         return Verdict(
             code=code,
             key_id=key_id,
@@ -148,11 +156,11 @@ class Verifier:
             permissions=held.permissions,
             environment=key.environment,
             expires_at=key.expires_at,
-            secret_id=secret.id,
+            secret_id=secret_id,
             authority=held.authority,
             position=position,
             fresh_as_of=self._freshness.fresh_as_of,
-            stale=self._freshness.on_stale == "allow" and self._freshness.is_stale(now),
+            stale=self._freshness.on_stale == "allow" and self._freshness.is_stale(ask.now),
         )
 
     def _matching(self, key: KeyRecord, token: Token, now: int) -> SecretRecord | None:
@@ -184,15 +192,3 @@ class Verifier:
 
     def _unknown(self, token_text: str) -> Claimed:
         return Claimed(self._bound_to, fingerprint=fingerprint(self._fingerprints, token_text))
-
-
-def _code(key: KeyRecord, owner: OwnerRecord, held: Held, ask: Ask) -> Code:
-    if key.revoked:
-        return "revoked"
-    if not owner.active or key.created_position < owner.deactivated_position:
-        return "owner-deactivated"
-    if key.expires_at is not None and key.expires_at <= ask.now:
-        return "expired"
-    if ask.permission is not None and not held.authority.allows(ask.permission):
-        return "insufficient-permission"
-    return "valid"
