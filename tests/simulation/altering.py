@@ -24,8 +24,10 @@ def altered(module: ModuleType, *exchanges: Exchange, **names: Any) -> Any:
     """Return a copy of the module in which lines are exchanged and other things stand under some names.
 
     Raises:
-        PlantDoesNotFit: lines are not there exactly once.
+        PlantDoesNotFit: lines are not there exactly once, or the module knows nothing under one of the names.
     """
+    if unknown := [name for name in names if not hasattr(module, name)]:
+        raise PlantDoesNotFit(f"{module.__name__} knows no {', '.join(unknown)}")
     source = inspect.getsource(module)
     for exchange in exchanges:
         old, new = (_lines(text, exchange.deep) for text in (exchange.old, exchange.new))

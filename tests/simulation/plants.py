@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from keyledger.eventstore import writer
-from keyledger.projections import folding, order, runner
+from keyledger.projections import committed, folding, order, runner
 from keyledger.testing.memory_read_model import MemoryRows
 from keyledger.verification import auth_events, freshness, node
 from keyledger_anomalies import changelog, loop
@@ -67,7 +67,8 @@ def _missing_version_guard() -> Parts:
     """
     gap = Exchange("elif version != current.version + 1:", "elif False:", 8)  # else it would notice in its stead
     unguarded = altered(folding, Exchange(guard, "", 8), gap)
-    return Parts(runner=altered(runner, fold=unguarded.fold).ProjectionRunner)
+    kept = altered(committed, fold=unguarded.fold)
+    return Parts(runner=altered(runner, Committed=kept.Committed).ProjectionRunner)
 
 
 def _missing_position_check() -> Parts:
@@ -77,7 +78,8 @@ def _missing_position_check() -> Parts:
         Exchange("if entry.prev_hash != self._hash:", "if False:", 8),
     )
     again = Exchange("if steps[0].header.position != self.position + 1:", "if False:", 12)
-    return Parts(runner=altered(runner, again, Chain=unchecked.Chain).ProjectionRunner)
+    kept = altered(committed, again)
+    return Parts(runner=altered(runner, Chain=unchecked.Chain, Committed=kept.Committed).ProjectionRunner)
 
 
 def _out_of_order_relay() -> Parts:
