@@ -65,6 +65,7 @@ class Lanes:
             process.terminate()
         for process in self._processes:
             process.join(CLEARED_SECONDS)
+            process.kill()  # for one that has not ended by then; else nothing
 
     def done(self, jobs: Iterator[Job]) -> Iterator[Done]:
         """Give each run as it is done. The next job is asked for when a lane is free. Raises LaneEnded."""
@@ -74,7 +75,7 @@ class Lanes:
                 (lane,) = (lane for lane in busy if lane is ready)
                 try:
                     done: Done = lane.recv()
-                except EOFError:
+                except (EOFError, ConnectionResetError):
                     raise LaneEnded("a process that did a run has ended in it") from None
                 yield done
                 if not _begins(lane, jobs):
