@@ -69,7 +69,7 @@ class DirectoryStore(SqlReadModel[DirectoryRow, DirectoryTables]):
         found: Select[Any]
         if question.status == "revoked":  # each part along an index of its own
             # Without the sum the dead would be looked for among all living keys, in their order: whole tables, for few.
-            dead = page(_dead_with_owner(tables, question), c.created_position + literal_column("0"))
+            dead = page(_died_with_owner(tables, question), c.created_position + literal_column("0"))
             both = union_all(*(select(part.subquery()) for part in (page(_revoked(tables)), dead))).subquery()
             found = select(both).order_by(both.c.created_position.desc()).limit(limit)
         else:
@@ -80,10 +80,10 @@ class DirectoryStore(SqlReadModel[DirectoryRow, DirectoryTables]):
 
 def _living(tables: DirectoryTables) -> tuple[ColumnElement[bool], ...]:
     users = tables.users.c
-    return tables.live, ~exists().where(users.id == tables.keys.c.owner_id, _from_before(tables))
+    return tables.live, ~exists().where(users.id == tables.keys.c.owner_id, _made_before_deactivation(tables))
 
 
-def _from_before(tables: DirectoryTables) -> ColumnElement[bool]:
+def _made_before_deactivation(tables: DirectoryTables) -> ColumnElement[bool]:
     """Return that a key was made before its user was deactivated: only personal keys have a user."""
     return tables.keys.c.created_position < tables.users.c.deactivated_position
 
@@ -92,14 +92,14 @@ def _revoked(tables: DirectoryTables) -> Select[Any]:
     return select(tables.keys).where(tables.revoked)
 
 
-def _dead_with_owner(tables: DirectoryTables, question: Question) -> Select[Any]:
+def _died_with_owner(tables: DirectoryTables, question: Question) -> Select[Any]:
     users = tables.users.c
-    seen = {"revoked_at": users.deactivated_at, "revocation_reason": literal(_OWNER_DEACTIVATED)}
-    columns = [seen[column.name].label(column.name) if column.name in seen else column for column in tables.keys.c]
+    shown = {"revoked_at": users.deactivated_at, "revocation_reason": literal(_OWNER_DEACTIVATED)}
+    columns = [shown[column.name].label(column.name) if column.name in shown else column for column in tables.keys.c]
     joined = tables.keys.join(tables.users, users.id == tables.keys.c.owner_id)
     ended = select(users.id).where(tables.deactivated, users.organization_id == question.organization_id)
     owned = tables.keys.c.owner_id.in_(ended)
-    return select(*columns).select_from(joined).where(owned, tables.live, _from_before(tables))
+    return select(*columns).select_from(joined).where(owned, tables.live, _made_before_deactivation(tables))
 
 
 def _by_expiry(question: Question, now: int, tables: DirectoryTables) -> tuple[ColumnElement[bool], ...]:
@@ -109,7 +109,7 @@ def _by_expiry(question: Question, now: int, tables: DirectoryTables) -> tuple[C
             return expires_at.is_not(None), expires_at <= now
         case "active":
             return (expires_at.is_(None) | (expires_at > now),)
-        case _:
+        case "revoked" | None:
             return ()
 
 

@@ -64,14 +64,10 @@ class DirectoryTables:
         )
         self._statements: Final = {table.name: _Statements(table) for table in self.tables}
 
-    def of(self, stream: str) -> Table:
-        """Return the table that a stream's row is in."""
-        return self.users if is_resource_id(stream, "user") else self.keys
-
     async def load(self, connection: AsyncConnection, streams: Collection[str]) -> dict[str, Versioned[DirectoryRow]]:
         rows: dict[str, Versioned[DirectoryRow]] = {}
         for table in self.tables:
-            here = [stream for stream in streams if self.of(stream) is table]
+            here = [stream for stream in streams if self._table_of(stream) is table]
             if here:
                 load = self._statements[table.name].loads[connection.dialect.name]
                 found = (await connection.execute(load, {"streams": here})).mappings()
@@ -82,9 +78,12 @@ class DirectoryTables:
     async def save(self, connection: AsyncConnection, changed: Mapping[str, Versioned[DirectoryRow]]) -> None:
         for table in self.tables:
             fields = _KEY_FIELDS if table is self.keys else _USER_FIELDS
-            here = [_values(stream, row, fields) for stream, row in changed.items() if self.of(stream) is table]
+            here = [_values(stream, row, fields) for stream, row in changed.items() if self._table_of(stream) is table]
             if here:
                 await connection.execute(self._statements[table.name].saves[connection.dialect.name], here)
+
+    def _table_of(self, stream: str) -> Table:
+        return self.users if is_resource_id(stream, "user") else self.keys
 
 
 class _Statements:

@@ -75,12 +75,10 @@ def create_user(world: World, by: str, name: str, role: str) -> None:
 
 
 @step(r"WHO (?P<action>deactivate|reactivate)s the user NAME")
-def move_user(world: World, by: str, action: str, name: str) -> None:
+def change_user(world: World, by: str, action: str, name: str) -> None:
     answer = world.request("POST", f"/v1/users/{world.users[name]}/{action}", by=by)
-    assert (
-        answer.status_code >= 400
-        or answer.json()["status"] == {"deactivate": "deactivated", "reactivate": "active"}[action]
-    )
+    status = "deactivated" if action == "deactivate" else "active"
+    assert answer.is_error or answer.json()["status"] == status
 
 
 @step(r"WHO creates a service account called NAME")

@@ -71,8 +71,8 @@ class Lanes:
         """Give each run as it is done. The next job is asked for when a lane is free. Raises LaneEnded."""
         busy = [lane for lane in self._ours if _begins(lane, jobs)]
         while busy:
-            for ready in wait(busy):
-                (lane,) = (lane for lane in busy if lane is ready)
+            ready = wait(busy)
+            for lane in [lane for lane in busy if lane in ready]:
                 try:
                     done: Done = lane.recv()
                 except (EOFError, ConnectionResetError):

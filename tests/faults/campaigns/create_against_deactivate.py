@@ -39,7 +39,7 @@ async def _races(stage: Stage, backend: Backend) -> Outcome:
             assert last.state == "ok", f"a creation for an active user: {last.status} {last.code}"
             violations += await _not_judged(clients, [last], serve, "valid", last)
         async with world.ledger() as ledger:
-            violations += _of_nobody(await rows_of(ledger))
+            violations += _created_while_deactivated(await rows_of(ledger))
         outcome = await judge_all(
             world, clients, faults=stage.rounds * USERS, verifier=serve, directory=serve, alerts=False
         )
@@ -57,7 +57,7 @@ async def _race(stage: Stage, clients: ClientLedger, user_id: str, serve: Served
     waits = [stage.random.uniform(0, SPREAD_SECONDS) for _ in range(CREATORS + 1)]
     creations = [_created(clients, user_id, after=seconds) for seconds in waits[1:]]
     deactivation, *created = await asyncio.gather(
-        _moved(clients, user_id, "deactivate", other, after=waits[0]), *creations
+        _changed(clients, user_id, "deactivate", other, after=waits[0]), *creations
     )
     died = [write for write in created if write.state == "ok"]
     wrong = [f"a creation was told {one.status} {one.code}" for one in created if one.status not in {201, 409, 422}]
@@ -65,7 +65,7 @@ async def _race(stage: Stage, clients: ClientLedger, user_id: str, serve: Served
     late = await _created(clients, user_id)
     if late.status != 422:
         wrong.append(f"a creation for a deactivated user was told {late.status} {late.code}")
-    reactivation = await _moved(clients, user_id, "reactivate", other)
+    reactivation = await _changed(clients, user_id, "reactivate", other)
     return wrong + await _not_judged(clients, died, serve, "owner-deactivated", reactivation)
 
 
@@ -74,11 +74,11 @@ async def _created(clients: ClientLedger, user_id: str, *, after: float = 0) -> 
     return await clients.send("POST", "/v1/api-keys", {"name": "raced", "owner_id": user_id})
 
 
-async def _moved(clients: ClientLedger, user_id: str, action: str, other: Served, *, after: float = 0) -> Write:
+async def _changed(clients: ClientLedger, user_id: str, action: str, other: Served, *, after: float = 0) -> Write:
     await asyncio.sleep(after)
-    moved = await clients.send("POST", f"/v1/users/{user_id}/{action}", origin=other.origin)
-    assert moved.state == "ok", f"{action}: {moved.status} {moved.code}"
-    return moved
+    changed = await clients.send("POST", f"/v1/users/{user_id}/{action}", origin=other.origin)
+    assert changed.state == "ok", f"{action}: {changed.status} {changed.code}"
+    return changed
 
 
 async def _not_judged(
@@ -93,7 +93,7 @@ async def _not_judged(
     return wrong
 
 
-def _of_nobody(rows: Sequence[Entry]) -> list[str]:
+def _created_while_deactivated(rows: Sequence[Entry]) -> list[str]:
     """Return the keys that were created for a user who, at that place of the ledger, was deactivated."""
     deactivated: set[str] = set()
     violations: list[str] = []
