@@ -104,6 +104,13 @@ async def test_rows_are_as_full_as_they_may_be_and_no_fuller(path: Path) -> None
     await log.close()
 
 
+async def test_a_record_that_is_too_large_is_named_and_nothing_of_its_batch_is_kept(log: EmbeddedLog) -> None:
+    batch = [*numbered(range(ROW_RECORDS + 20)), NewRecord(None, bytes(MAX_RECORD_BYTES + 1))]
+    with pytest.raises(ValueError, match=f"record {ROW_RECORDS + 20} has"):
+        await (await log.producer()).send("t", 0, batch)
+    assert await log.bounds("t", 0) == (0, COUNT)
+
+
 async def test_a_file_that_kept_a_row_for_each_record_is_refused_with_what_to_do(path: Path) -> None:
     with closing(sqlite3.connect(path)) as former:
         former.execute("PRAGMA user_version = 1")

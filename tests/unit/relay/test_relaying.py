@@ -33,12 +33,13 @@ from tests.unit.relay.kit import (
 )
 
 
+@pytest.mark.parametrize("works_ahead", [True, False])
 @pytest.mark.parametrize("batch_events", [1, 7, 5_000])
 async def test_every_event_is_once_and_in_order_on_both_topics(
-    ledger: Ledger, log: EventLog, batch_events: int
+    ledger: Ledger, log: EventLog, batch_events: int, *, works_ahead: bool
 ) -> None:
     await append_keys(ledger, 50, prefix="a")
-    relay = relay_of(ledger, log, batch_events=batch_events)
+    relay = relay_of(ledger, log, batch_events=batch_events, works_ahead=works_ahead)
     async with running(relay):
         await append_keys(ledger, 50, prefix="b")
         await caught_up(relay, 100)
@@ -151,9 +152,10 @@ class LostAnswers(PassingLog):
         return offset
 
 
-async def test_a_lost_answer_loses_and_repeats_nothing(ledger: Ledger, log: EventLog) -> None:
+@pytest.mark.parametrize("works_ahead", [True, False])
+async def test_a_lost_answer_loses_and_repeats_nothing(ledger: Ledger, log: EventLog, *, works_ahead: bool) -> None:
     await append_keys(ledger, 40)
-    relay = relay_of(ledger, LostAnswers(log), batch_events=10)
+    relay = relay_of(ledger, LostAnswers(log), batch_events=10, works_ahead=works_ahead)
     async with running(relay):
         await caught_up(relay, 40)
     await assert_each_once(log, 40)
