@@ -23,8 +23,7 @@ BATCH = 50
 
 
 def store_at(url: str, *, generation: int = GENERATION) -> DirectoryStore:
-    engine = open_engine(url, schema=None if url.startswith("sqlite") else "directory")
-    return DirectoryStore(engine, generation=generation)
+    return DirectoryStore(open_engine(url, schema="directory"), generation=generation)
 
 
 async def rows_of(url: str) -> list[tuple[Any, ...]]:

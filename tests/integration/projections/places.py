@@ -13,7 +13,7 @@ INDEX_SIZE_MB = 32
 
 
 def alerts_at(url: str) -> AlertStore:
-    return AlertStore(open_engine(url, schema=None if url.startswith("sqlite") else "anomalies"))
+    return AlertStore(open_engine(url, schema="anomalies"))
 
 
 async def held(store: SqlReadModel[Any, Any]) -> list[Any]:
