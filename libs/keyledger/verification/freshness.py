@@ -40,6 +40,7 @@ class Freshness:
         clock: Clock,
         max_waiters: int = MAX_WAITERS,
         whole: bool = True,
+        on_whole: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
         self.position = position
@@ -50,8 +51,7 @@ class Freshness:
         self._clock = clock
         self._applied_at = clock.now()
         self._unconfirmed = position
-        self._whole = whole
-        self.on_whole: Callable[[], None] = lambda: None
+        self._whole, self._on_whole = whole, on_whole
         self._max_staleness = round(max_staleness_seconds * 1_000_000)
         self._skew = round(clock_skew_seconds * 1_000_000)
         self._pending: deque[Head] = deque(maxlen=_MAX_PENDING)
@@ -143,7 +143,7 @@ class Freshness:
     def _prove(self, head: Head) -> None:
         if not self._whole:
             self._whole = True
-            self.on_whole()
+            self._on_whole()
         if not self.store:
             self.store = head.store
         if self.fresh_as_of is None or head.at > self.fresh_as_of:

@@ -82,6 +82,7 @@ class VerifierNode:
             on_stale=settings.on_stale,
             clock=clock,
             whole=index.was_whole,
+            on_whole=index.mark_whole,
         )
         self.verifier = Verifier(
             index,
@@ -97,7 +98,6 @@ class VerifierNode:
         self.verdicts: Counter[Code] = Counter()
         self._reports = 0
         index.on_commit = self._committed
-        self.freshness.on_whole = index.mark_whole
 
     def verify(self, token_text: str | None, ask: Ask, *, surface: Surface = "verify") -> Verdict:
         """Return the verdict, and record the attempt. Waits for nothing; to be called in the event loop's thread."""

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
-from keyledger.contracts.envelope import Entry
-from keyledger.contracts.registry import decode
+from keyledger.contracts.envelope import Fact
 from keyledger.domain.events import KeyCreated, UserDeactivated, UserReactivated
 from tests.faults.backends import Backend, on_both, world_on
 from tests.faults.campaign import Outcome, Stage
 from tests.faults.clients import ClientLedger, Write
 from tests.faults.judging import judge_all
-from tests.faults.oracle.ledger import rows_of
+from tests.faults.oracle.ledger import facts_of
 from tests.faults.processes import SERVE, Served
 
 USERS: Final = 5
@@ -39,7 +38,7 @@ async def _races(stage: Stage, backend: Backend) -> Outcome:
             assert last.state == "ok", f"a creation for an active user: {last.status} {last.code}"
             violations += await _not_judged(clients, [last], serve, "valid", last)
         async with world.ledger() as ledger:
-            violations += _created_while_deactivated(await rows_of(ledger))
+            violations += _created_while_deactivated(await facts_of(ledger))
         outcome = await judge_all(
             world, clients, faults=stage.rounds * USERS, verifier=serve, directory=serve, alerts=False
         )
@@ -93,20 +92,18 @@ async def _not_judged(
     return wrong
 
 
-def _created_while_deactivated(rows: Sequence[Entry]) -> list[str]:
+def _created_while_deactivated(facts: Sequence[Fact]) -> list[str]:
     """Return the keys that were created for a user who, at that place of the ledger, was deactivated."""
     deactivated: set[str] = set()
     violations: list[str] = []
-    for row in rows:
-        fact = decode(row)
-        assert fact is not None
+    for fact in facts:
         match fact.event:
             case UserDeactivated(user_id=user_id):
                 deactivated.add(user_id)
             case UserReactivated(user_id=user_id):
                 deactivated.remove(user_id)
             case KeyCreated(key_id=key_id, owner_id=owner_id) if owner_id in deactivated:
-                violations.append(f"{key_id} was created at {row.header.position} for a deactivated user")
+                violations.append(f"{key_id} was created at {fact.header.position} for a deactivated user")
     return violations
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from keyledger.contracts.envelope import Entry
+from keyledger.contracts.envelope import Entry, Fact
 from keyledger.contracts.registry import decode, encode
 from keyledger.domain.events import KeyCreated, RoleDefined
 from keyledger.domain.identifiers import role_stream
@@ -20,7 +20,7 @@ from tests.faults.backends import Backend, database_on, on_both, world_on
 from tests.faults.campaign import Outcome, Stage
 from tests.faults.clients import ClientLedger
 from tests.faults.judging import judge_ledger
-from tests.faults.oracle.ledger import rows_of
+from tests.faults.oracle.ledger import facts_of, rows_of
 from tests.faults.processes import World
 from tests.faults.waiting import meanwhile
 
@@ -93,10 +93,10 @@ async def _right_is_taken(stage: Stage, backend: Backend) -> Outcome:
             for _ in range(stage.rounds):
                 await asyncio.gather(*(clients.send("POST", "/v1/api-keys", body, by=manager) for _ in range(CREATORS)))
         async with world.ledger() as ledger:
-            rows = await rows_of(ledger)
-        taken = sum(row.header.request_id.startswith("other-") for row in rows)
+            facts = await facts_of(ledger)
+        taken = sum(fact.header.request_id.startswith("other-") for fact in facts)
         outcome = await judge_ledger(world, clients, faults=taken)
-        outcome.violations += _not_granted(rows)
+        outcome.violations += _not_granted(facts)
         return outcome
 
 
@@ -133,22 +133,20 @@ async def _give_and_take(stage: Stage, world: World) -> None:
             await asyncio.sleep(stage.random.uniform(0, 10 * PACE_SECONDS))
 
 
-def _not_granted(rows: Sequence[Entry]) -> list[str]:
+def _not_granted(facts: Sequence[Fact]) -> list[str]:
     """Return the keys that were created by somebody who, at that place of the ledger, had not the right to."""
     grants: tuple[str, ...] = ()
     managers: set[str] = set()
     violations: list[str] = []
-    for row in rows:
-        fact = decode(row)
-        assert fact is not None
+    for fact in facts:
         match fact.event:
             case RoleDefined(role="api_manager", grants=granted):
                 grants = granted
             case KeyCreated(name="manager's", owner_id=owner_id):
                 managers.add(owner_id)
-            case KeyCreated(key_id=key_id, role="developer") if row.header.actor_user in managers:
+            case KeyCreated(key_id=key_id, role="developer") if fact.header.actor_user in managers:
                 if "developer" not in grants:
-                    violations.append(f"{key_id} was created at {row.header.position} without the right to")
+                    violations.append(f"{key_id} was created at {fact.header.position} without the right to")
     return violations
 
 

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from keyledger.contracts.envelope import Entry, Header
+from keyledger.contracts.envelope import Entry, Fact, Header
+from keyledger.contracts.registry import decode
 from keyledger.eventstore.port import Ledger
 from keyledger.eventstore.verifying import ChainBroken, verify_chain
 from keyledger.verification.peppers import Peppers
@@ -19,6 +20,12 @@ async def rows_of(ledger: Ledger) -> list[Entry]:
     while page := await ledger.read(len(rows), limit=PAGE_ROWS):
         rows += page
     return rows
+
+
+async def facts_of(ledger: Ledger) -> list[Fact]:
+    """Return the whole ledger, understood."""
+    facts = [decode(row) for row in await rows_of(ledger)]
+    return [fact for fact in facts if fact is not None]
 
 
 async def ledger_violations(ledger: Ledger, writes: Sequence[Write], peppers: Peppers) -> list[str]:
