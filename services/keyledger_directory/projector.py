@@ -2,6 +2,7 @@
 
 from typing import Final, TypeVar, assert_never
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -29,8 +30,10 @@ from keyledger.domain.keys import changes_of
 from keyledger.domain.times import microseconds
 
 NAME: Final = "directory"
-GENERATION: Final = 3
+GENERATION: Final = 4
 """Raise it whenever a row's form or what the fold makes of an event changes: the read model is then built anew."""
+
+_decode: Final = msgspec.json.Decoder(list[tuple[int, int]]).decode
 
 
 class KeyRow(Struct, frozen=True, kw_only=True):
@@ -56,11 +59,19 @@ class KeyRow(Struct, frozen=True, kw_only=True):
 
 
 class UserRow(Struct, frozen=True, kw_only=True):
-    """A user, as far as it concerns their keys: those from before ``deactivated_position`` (0: none) are dead."""
+    """A user, as far as it concerns their keys: those from before ``deactivated_position`` (0: none) are dead.
+
+    ``deactivations``: position and time of each, the oldest first, as JSON: a key died at the first one after it.
+    """
 
     organization_id: str
     deactivated_position: int = 0
-    deactivated_at: int | None = None
+    deactivations: str = "[]"
+
+
+def died_at(deactivations: str, created_position: int) -> int:
+    """Return when a key died that was made before some of its user's deactivations."""
+    return next(at for position, at in _decode(deactivations) if position > created_position)
 
 
 DirectoryRow = KeyRow | UserRow
@@ -85,7 +96,9 @@ class KeyDirectory:
                 return UserRow(organization_id=event.organization_id)
             case UserDeactivated():
                 header, user = fact.header, _existing(row, UserRow)
-                return replace(user, deactivated_position=header.position, deactivated_at=header.recorded_at)
+                deactivations = [*_decode(user.deactivations), (header.position, header.recorded_at)]
+                told = msgspec.json.encode(deactivations).decode()
+                return replace(user, deactivated_position=header.position, deactivations=told)
             case UserReactivated():
                 return _existing(row, UserRow)
             case OrganizationCreated() | RoleDefined() | TeamCreated() | ServiceAccountCreated():

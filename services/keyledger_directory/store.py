@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, RowMapping, Select, exists, literal, literal_column, select, union_all
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, RowMapping, Select, Text, cast, exists, literal_column, null, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from keyledger.domain.events import Environment, KeyType, RevocationReason
+from keyledger.domain.events import Environment, KeyType
 from keyledger.projections.sql import reading
 from keyledger.projections.sql_read_model import SqlReadModel
-from keyledger_directory.projector import GENERATION, NAME, DirectoryRow, KeyRow
+from keyledger_directory.projector import GENERATION, NAME, DirectoryRow, KeyRow, died_at
 from keyledger_directory.tables import PREFIX, DirectoryTables, key_row
 
 Status = Literal["active", "expired", "revoked"]
-
-_OWNER_DEACTIVATED: RevocationReason = "owner_deactivated"
 
 
 class KeyView(Struct, frozen=True):
@@ -89,17 +88,16 @@ def _made_before_deactivation(tables: DirectoryTables) -> ColumnElement[bool]:
 
 
 def _revoked(tables: DirectoryTables) -> Select[Any]:
-    return select(tables.keys).where(tables.revoked)
+    return select(tables.keys, cast(null(), Text).label("deactivations")).where(tables.revoked)
 
 
 def _died_with_owner(tables: DirectoryTables, question: Question) -> Select[Any]:
     users = tables.users.c
-    shown = {"revoked_at": users.deactivated_at, "revocation_reason": literal(_OWNER_DEACTIVATED)}
-    columns = [shown[column.name].label(column.name) if column.name in shown else column for column in tables.keys.c]
     joined = tables.keys.join(tables.users, users.id == tables.keys.c.owner_id)
     ended = select(users.id).where(tables.deactivated, users.organization_id == question.organization_id)
     owned = tables.keys.c.owner_id.in_(ended)
-    return select(*columns).select_from(joined).where(owned, tables.live, _made_before_deactivation(tables))
+    dead = select(tables.keys, users.deactivations).select_from(joined)
+    return dead.where(owned, tables.live, _made_before_deactivation(tables))
 
 
 def _by_expiry(question: Question, now: int, tables: DirectoryTables) -> tuple[ColumnElement[bool], ...]:
@@ -127,4 +125,8 @@ def _view(found: RowMapping) -> KeyView:
     row = key_row(found)
     if row is None:
         raise LookupError(f"{found['id']} has no row")
+    deactivations = found.get("deactivations")
+    if deactivations is not None:
+        died = died_at(deactivations, row.created_position)
+        row = replace(row, revoked_at=died, revocation_reason="owner_deactivated")
     return KeyView(found["id"], found["version"], row)

@@ -137,7 +137,7 @@ def _user_columns() -> Sequence[Column[Any]]:
         Column("version", Integer, nullable=False),
         Column("organization_id", Text),  # NULL as above
         Column("deactivated_position", BigInteger),
-        Column("deactivated_at", BigInteger),
+        Column("deactivations", Text),
     )
 
 

@@ -134,6 +134,16 @@ class DirectoryApi:
         assert (dead["id"], dead["status"], dead["revocation_reason"]) == (key_id(1), "revoked", "owner_deactivated")
         assert datetime.fromisoformat(dead["revoked_at"]) == moment(START + 4)
 
+    async def test_a_dead_key_died_at_the_first_deactivation_that_it_met(self, directory: Directory) -> None:
+        ledger = directory.ledger
+        directory.caller = caller("api-keys:read", "audit:read")
+        await directory.relay(ledger.add(user()))
+        for number in (1, 2, 3):
+            await directory.relay(ledger.add(personal(number)), ledger.add(deactivated()), ledger.add(reactivated()))
+        dead = (await directory.get("/v1/api-keys?status=revoked")).json()["data"]
+        at = {key["name"]: datetime.fromisoformat(key["revoked_at"]) for key in dead}
+        assert at == {f"key {number}": moment(START + 3 * number) for number in (1, 2, 3)}
+
     async def test_a_dead_key_that_has_expired_is_no_expired_one(self, directory: Directory) -> None:
         ledger = directory.ledger
         expiring = personal(1, expires_at=moment(START + HOUR))
