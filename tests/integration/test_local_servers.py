@@ -3,6 +3,8 @@
 import http.client
 import json
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +27,11 @@ from infra.local import (
 from infra.local.gateway import render_constant
 from infra.local.ports import free_port
 from infra.local.processes import Process, identify
+from infra.local.templates import PROJECT
 
 OPENAPI = '{"openapi":"3.1.0"}'
+DRAWN = 120
+"""Of so many out of twelve thousand a few are drawn twice, nine times in ten."""
 
 
 @dataclass(frozen=True)
@@ -269,3 +274,12 @@ async def first_record(bootstrap: str, topic: str) -> bytes | None:
         return value
     finally:
         await consumer.stop()
+
+
+def test_a_port_is_given_to_one_process_alone() -> None:
+    """It is bound much later, and the formatting of Kafka's storage alone may take minutes on a busy machine."""
+    ours = [free_port() for _ in range(DRAWN)]
+    draw = f"from infra.local.ports import free_port; print(*(free_port() for _ in range({DRAWN})))"
+    done = subprocess.run([sys.executable, "-c", draw], cwd=PROJECT, capture_output=True, text=True, check=True)
+    theirs = [int(port) for port in done.stdout.split()]
+    assert len({*ours, *theirs}) == 2 * DRAWN

@@ -12,6 +12,7 @@ import pytest
 
 from infra.local import KafkaServer, ServerFailed, start_kafka
 from infra.local.ports import free_port
+from infra.local.processes import stat_fields
 from keyledger.contracts.topics import DAY_MS, Topic
 from keyledger.eventlog.kafka import KafkaLog
 from keyledger.eventlog.port import LogUnavailable, Producer, Reader
@@ -42,6 +43,17 @@ class Broker:
         while self.server.process.is_running():
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Return once it stands still: on a busy machine its threads answer for a while after the signal."""
+        os.kill(self.server.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not all(stat_fields(int(thread.name))[0] == "T" for thread in self._threads()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def _threads(self) -> Iterator[Path]:
+        return Path(f"/proc/{self.server.pid}/task").iterdir()
 
     async def restart(self) -> None:
         port = int(self.bootstrap.rpartition(":")[2])
@@ -134,7 +146,7 @@ async def test_what_was_not_answered_is_never_written_after_what_was_sent_later(
     producer = await log.producer()
     await send_until_answered(producer, topic, 0)
     # Stopped, not dead: it takes the bytes and answers nobody.
-    os.kill(broker.server.pid, signal.SIGSTOP)
+    broker.stop()
     try:
         with pytest.raises(LogUnavailable):
             await producer.send(topic, 0, numbered([1]))
