@@ -59,7 +59,9 @@ def build(
     """Return the whole of Keyledger over one ledger, one log and one verifier node."""
 
     async def in_force(position: int) -> None:
-        await node.freshness.wait_for(position, asked_at=process.clock.now(), timeout_seconds=IN_FORCE_SECONDS)
+        asked_at = process.clock.now()
+        # Always: too many questions at a time are told to come again, but a change that was answered must hold.
+        await node.freshness.wait_for(position, asked_at=asked_at, timeout_seconds=IN_FORCE_SECONDS, always=True)
 
     commands = build_commands(process, ledger, node.sink, peppers=peppers, owns_sink=False, in_force=in_force)
     directory = build_directory(process, event_log, node, peppers=peppers, owns_node=False)

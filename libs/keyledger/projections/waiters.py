@@ -30,11 +30,14 @@ class Waiters:
                 woken.set_result(None)
         del self._waiting[:reached]
 
-    async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
-        """Return True once ``position`` is reached; False after the timeout, or at once when too many wait already."""
+    async def wait_for(self, position: int, *, timeout_seconds: float, always: bool = False) -> bool:
+        """Return True once ``position`` is reached; False after the timeout, or at once when too many wait already.
+
+        ``always``: wait however many do.
+        """
         if position <= self._position:
             return True
-        if len(self._waiting) >= self._max_waiters:
+        if len(self._waiting) >= self._max_waiters and not always:
             return False
         woken = asyncio.get_running_loop().create_future()
         self._arrivals += 1  # makes each entry unique, so that futures are never compared

@@ -111,13 +111,16 @@ class Freshness:
             self._prove(self._pending.popleft())
         self._waiters.advance(position)
 
-    async def wait_for(self, position: int, *, asked_at: int, timeout_seconds: float = 2) -> Waited:
+    async def wait_for(
+        self, position: int, *, asked_at: int, timeout_seconds: float = 2, always: bool = False
+    ) -> Waited:
         """Return once ``position`` is applied, woken by the commit; else, at the latest after the timeout, why not.
 
         ``asked_at`` (us) is when the request came. A head that is surely younger and lies below the asked position
-        shows that the ledger never gave that position out. When too many wait already, the answer comes at once.
+        shows that the ledger never gave that position out. When too many wait already, the answer comes at once, unless
+        one must wait ``always``.
         """
-        if await self._waiters.wait_for(position, timeout_seconds=timeout_seconds):
+        if await self._waiters.wait_for(position, timeout_seconds=timeout_seconds, always=always):
             return "applied"
         return "beyond" if self.is_beyond(position, asked_at=asked_at) else "behind"
 

@@ -156,6 +156,16 @@ async def test_more_waiters_than_allowed_do_not_wait() -> None:
     assert await first == "applied"
 
 
+async def test_who_must_wait_waits_however_many_do() -> None:
+    """An answered change is in force in its process: also the thousand-and-first of a moment."""
+    node = freshness(max_waiters=1)
+    waiting = [asyncio.create_task(node.wait_for(6, asked_at=NOW, timeout_seconds=60, always=True)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert await node.wait_for(6, asked_at=NOW, timeout_seconds=60) == "behind"
+    node.applied(STORE, 6)
+    assert await asyncio.gather(*waiting) == ["applied"] * 3
+
+
 @pytest.mark.parametrize(
     ("told", "answer"),
     [
