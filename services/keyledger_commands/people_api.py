@@ -143,7 +143,7 @@ class PeopleApi:
     async def deactivate_user(
         self, request: Request, user_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
     ) -> Response:
-        """Deactivate a user. From this answer on none of their personal keys works; reactivation brings none back.
+        """Deactivate a user. One event ends all of their personal keys, for ever: reactivation brings none back.
 
         Nobody can deactivate themselves: so an organization always has somebody who can undo it.
         """
