@@ -175,7 +175,7 @@ async def _standing(key: Active, stream: Stream, read: Read) -> _Standing | None
     if not isinstance(organization, Organization):
         return None
     owners = tuple(role_stream(key.organization_id, role) for role in roles_of(owner))
-    if missing := [stream for stream in owners if stream not in loaded]:
+    if missing := [name for name in owners if name not in loaded]:
         loaded |= await read(missing)
     layers: list[tuple[str, ...]] = [own] if key.role is not None else []
     match owner:
@@ -192,8 +192,8 @@ async def _standing(key: Active, stream: Stream, read: Read) -> _Standing | None
         owner_type=key.owner_type,
         owner_id=key.owner_id,
         authority=Authority(
-            tuple(tuple(role for stream in layer if (role := loaded[stream].role) is not None) for layer in layers)
+            tuple(tuple(role for name in layer if (role := loaded[name].role) is not None) for layer in layers)
         ),
-        rests_on={key.key_id: stream.version, **{name: stream.version for name, stream in loaded.items()}},
+        rests_on={key.key_id: stream.version, **{name: found.version for name, found in loaded.items()}},
     )
     return _Standing(principal, died_with_owner(stream, loaded[key.owner_id]))

@@ -33,7 +33,7 @@ NAME: Final = "directory"
 GENERATION: Final = 4
 """Raise it whenever a row's form or what the fold makes of an event changes: the read model is then built anew."""
 
-_decode: Final = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_decode_deactivations: Final = msgspec.json.Decoder(list[tuple[int, int]]).decode
 
 
 class KeyRow(Struct, frozen=True, kw_only=True):
@@ -69,13 +69,13 @@ class UserRow(Struct, frozen=True, kw_only=True):
     deactivations: str = "[]"
 
 
-def died_at(deactivations: str, created_position: int) -> int:
-    """Return when a key died that was made before some of its user's deactivations."""
-    return next(at for position, at in _decode(deactivations) if position > created_position)
-
-
 DirectoryRow = KeyRow | UserRow
 Kind = TypeVar("Kind", KeyRow, UserRow)
+
+
+def died_at(deactivations: str, created_position: int) -> int:
+    """Return when (in microseconds) a key died that was made before some of its user's ``deactivations``."""
+    return next(at for position, at in _decode_deactivations(deactivations) if position > created_position)
 
 
 class KeyDirectory:
@@ -96,7 +96,7 @@ class KeyDirectory:
                 return UserRow(organization_id=event.organization_id)
             case UserDeactivated():
                 header, user = fact.header, _existing(row, UserRow)
-                deactivations = [*_decode(user.deactivations), (header.position, header.recorded_at)]
+                deactivations = [*_decode_deactivations(user.deactivations), (header.position, header.recorded_at)]
                 told = msgspec.json.encode(deactivations).decode()
                 return replace(user, deactivated_position=header.position, deactivations=told)
             case UserReactivated():
