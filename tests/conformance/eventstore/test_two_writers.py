@@ -21,4 +21,5 @@ async def test_two_processes_write_one_order_without_gaps(database: str) -> None
     assert len(where) == len(rows), "each once"
     assert writers[0].answered | writers[1].answered == where, "where its answer said"
     turns = sum(a[0].split("-")[0] != b[0].split("-")[0] for a, b in pairwise(rows))
-    assert turns >= len(rows) / 50, "they took turns: neither starved the other"
+    # Of what each had to write: while the machine lets one stand still, the other writes on alone.
+    assert turns >= 2 * ANSWERS / 50, "they took turns: neither starved the other"
