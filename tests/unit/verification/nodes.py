@@ -140,15 +140,29 @@ class Place:
 
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[asyncio.Task[None]]:
-    """Run the node; at the end stop it as a service does."""
+    """Run the node; at the end stop it as a service does. Where it falls the body ends at once, and why is raised."""
     await place.log.ensure_topics(TOPICS)
-    task = asyncio.create_task(place.node.run())
+    task, body = asyncio.create_task(place.node.run()), asyncio.current_task()
+    assert body is not None
+
+    def end_the_body(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled() and ended.exception() is not None:
+            body.cancel()
+
+    task.add_done_callback(end_the_body)
     try:
         yield task
+    except asyncio.CancelledError:
+        if not task.done() or task.cancelled():
+            raise
+        body.uncancel()
     finally:
+        task.remove_done_callback(end_the_body)
         task.cancel()
         await asyncio.wait([task])
         place.index.close()
+    if not task.cancelled():
+        task.result()
 
 
 async def until(condition: Callable[[], bool]) -> None:
