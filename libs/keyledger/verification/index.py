@@ -2,44 +2,35 @@
 
 What is promised: a check sees one committed transaction, whole, together with the position it stands for. After a
 crash of the process the last commit is there, since the pages are the kernel's. After a crash of the *machine* nothing
-is promised (``sync=False``: the log is the durability), so the index is discarded then. Whether the machine crashed is
-known by a mark beside the data: the boot id of whoever has the index open, durable before the first write, removed
-after the last byte was synced.
+is promised (``sync=False``: the log is the durability), so the index is discarded then (``index_notes``).
 """
 
 import asyncio
 import logging
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import lmdb
-import msgspec
 from msgspec import Struct
 
 from keyledger.projections.generations import own_generation
 from keyledger.projections.port import Checkpoint, Generation, Parked, ReadModel, ReadModelUnavailable
-from keyledger.verification.index_files import IndexFiles, IndexInUse, lock_folder, sync, write_durably
+from keyledger.verification import index_notes
+from keyledger.verification.index_files import IndexFiles, IndexInUse, lock_folder
 from keyledger.verification.index_rows import IndexRows, checkpoint_in, parked_in
 from keyledger.verification.records import Record
 
 log = logging.getLogger(__name__)
 
-BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 MAX_READERS: Final = 1024
 SPARE_TRANSACTIONS: Final = 16
 """Read transactions kept for renewal: py-lmdb renews one of these at ``begin``, which costs 0.09 us with ``abort``."""
 
 _OF_THE_DISK: Final = (lmdb.DiskError, lmdb.Error)
 """LMDB's own errors have classes; what the system says is a DiskError (ENOSPC) or a bare Error (EIO, EDQUOT, EFBIG)."""
-_MARK: Final = "opened-in-boot"
-_WHOLE: Final = "data/was-whole"
-"""Among the data, with which it is discarded."""
-_RETRY: Final = "retry-"
 
 
 class IndexUnusable(Exception):
@@ -48,11 +39,6 @@ class IndexUnusable(Exception):
 
 class IndexFull(Exception):
     """The index has reached its largest size: raise ``KEYLEDGER_INDEX_SIZE_MB`` and start again."""
-
-
-def read_boot_id() -> str:
-    """Return what names this run of the machine's kernel."""
-    return BOOT_ID_FILE.read_text(encoding="ascii").strip()
 
 
 class LmdbIndex:
@@ -81,14 +67,11 @@ class LmdbIndex:
     @property
     def was_whole(self) -> bool:
         """Whether it ever held all of the ledger that there was, whoever wrote it then: else it was never filled."""
-        return (self._folder / _WHOLE).exists()
+        return index_notes.was_whole(self._folder)
 
-    def mark_whole(self) -> None:
+    def note_whole(self) -> None:
         """Note that it holds all that the ledger held a moment ago."""
-        try:
-            (self._folder / _WHOLE).touch(mode=0o600)
-        except OSError as error:  # the next process will only be more careful
-            log.warning("that the index in %s is whole could not be noted: %s", self._folder, error.strerror)
+        index_notes.note_whole(self._folder)
 
     async def checkpoint(self) -> Checkpoint:
         return self.applied()
@@ -110,13 +93,10 @@ class LmdbIndex:
             return parked_in(transaction)
 
     async def request_retry(self, streams: Collection[str]) -> None:
-        # A file, since the index itself may be written by its one writer only.
-        new = self._folder / f".{_RETRY}{uuid4().hex}"
-        new.write_bytes(msgspec.json.encode(sorted(streams)))
-        new.rename(new.with_name(new.name[1:]))
+        index_notes.request_retry(self._folder, streams)
 
     async def take_retry_requests(self) -> frozenset[str]:
-        return frozenset(stream for path in self._folder.glob(f"{_RETRY}*") for stream in _take(path))
+        return index_notes.take_retry_requests(self._folder)
 
     async def successor(self) -> "LmdbIndex | None":
         if self._others is None:
@@ -154,7 +134,7 @@ class LmdbIndex:
         if not isinstance(successor, LmdbIndex) or self._others is None:
             raise TypeError(f"{successor} cannot take the place of {self._folder}")
         if self.was_whole:  # and it is as far
-            successor.mark_whole()
+            successor.note_whole()
         self._others.files.serve(successor.generation)
         self._replaced = LmdbIndex(self.environment, self.generation, folder=self._folder, lock=self._lock)
         self.environment, self.generation = successor.environment, successor.generation
@@ -203,8 +183,7 @@ class LmdbIndex:
             return
         self.environment.sync(True)
         self.environment.close()
-        (self._folder / _MARK).unlink(missing_ok=True)
-        sync(self._folder)
+        index_notes.note_closed(self._folder)
         os.close(self._lock)
         self._lock = None
 
@@ -282,10 +261,7 @@ def _open_generation(
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
     try:
-        boot = read_boot_id() if boot_id is None else boot_id
-        _discard_after_machine_crash(folder, boot)
-        # The mark says "may be corrupt" from before the first unsynced write on, so it has to reach the disk before it.
-        write_durably(folder / _MARK, boot)
+        index_notes.note_opened(folder, index_notes.read_boot_id() if boot_id is None else boot_id)
         environment = lmdb.open(
             str(folder / "data"),
             map_size=size_mb << 20,
@@ -312,26 +288,3 @@ def _position_of(files: IndexFiles, generation: Generation, size_mb: int) -> int
         return 0
     with closing(index):
         return index.applied().position
-
-
-def _take(request: Path) -> list[str]:
-    """Return the streams that are asked for; what cannot be read is dropped, since it would end every start."""
-    try:
-        return msgspec.json.decode(request.read_bytes(), type=list[str])
-    except (OSError, ValueError) as error:
-        log.warning("%s asks for another try in a way that cannot be read: %s", request, type(error).__name__)
-        return []
-    finally:
-        with suppress(OSError):
-            request.unlink()
-
-
-def _discard_after_machine_crash(folder: Path, boot_id: str) -> None:
-    mark, data = folder / _MARK, folder / "data"
-    if not mark.exists() or not data.exists():
-        return
-    opened_in = mark.read_text(encoding="ascii").strip()
-    if opened_in != boot_id:
-        log.warning("discarding the index in %s: the machine went down while it was open; it is rebuilt now", folder)
-        shutil.rmtree(data)
-        sync(folder)

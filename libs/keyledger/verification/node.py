@@ -82,7 +82,7 @@ class VerifierNode:
             on_stale=settings.on_stale,
             clock=clock,
             whole=index.was_whole,
-            on_whole=index.mark_whole,
+            on_whole=index.note_whole,
         )
         self.verifier = Verifier(
             index,
