@@ -44,6 +44,16 @@ class Held(Struct):
             await self._look_between(log, began)
         self.position, self.next_offset = position, last_offset + 1
 
+    async def look_up_to(self, log: EventLog, found: "Held") -> None:
+        """Look at what came behind our end until the topic was found as it is: our own answers may have been lost.
+
+        Raises:
+            TopicChanged: it lacks records there.
+            LogUnavailable, OffsetOutOfRange: try again.
+        """
+        if found.first_offset == self.first_offset and found.next_offset > self.next_offset:
+            await self._look_between(log, found.next_offset)
+
     async def _look_between(self, log: EventLog, began: int) -> None:
         """Look at what another relay wrote, or an attempt of ours that was given up: behind our end it is a resend.
 

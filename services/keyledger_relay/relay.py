@@ -81,6 +81,7 @@ class Relay:
         self._batch_events = batch_events
         self._works_ahead = works_ahead
         self._may_lack_records: set[str] = set()
+        self._held: dict[str, Held] = {}
         self._looked_at = clock.monotonic()
 
     async def run(self) -> NoReturn:
@@ -113,8 +114,13 @@ class Relay:
             for feed in FEEDS:
                 producer = await self._log.producer()
                 producers.push_async_callback(producer.close)
-                end = await find_end(self._log, self._ledger, feed, in_full=feed.topic in self._may_lack_records)
-                outlets.append(Outlet(producer, Held(feed, end.place.position, end.first_offset, end.next_offset)))
+                in_full = feed.topic in self._may_lack_records
+                end = await find_end(self._log, self._ledger, feed, in_full=in_full)
+                held = Held(feed, end.place.position, end.first_offset, end.next_offset)
+                if feed.topic in self._held and not in_full:
+                    await self._held[feed.topic].look_up_to(self._log, held)
+                self._held[feed.topic] = held
+                outlets.append(Outlet(producer, held))
                 ends.append(end.place)
             self._may_lack_records.clear()
             head = await self._ledger.head()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from keyledger.contracts.topics import EVENTS, LEDGER
-from keyledger.eventlog.port import EventLog, NewRecord, Producer
+from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord, Producer
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.clock import SystemClock
 from keyledger.testing.memory_log import MemoryLog
@@ -166,6 +166,35 @@ async def test_an_old_batch_that_arrives_while_a_topic_is_filled_again_leaves_no
     old = feed.records((await ledger.read(0, limit=20))[14:16], ledger.store_id)
     relay = relay_of(ledger, AnOldBatchArrives(log_file, feed.topic, old), batch_events=5)
     async with running(relay):
+        await whole(log_file, 20)
+
+
+class AnOldBatchArrivesAndAnAnswerIsLost(PassingLog):
+    """Between a topic's first and second batch arrives what another relay had sent; the second is never answered."""
+
+    def __init__(self, log: MemoryLog, topic: str, old: list[NewRecord]) -> None:
+        super().__init__(log)
+        self._topic, self._old, self._sends = topic, old, 0
+
+    async def send(self, producer: Producer, topic: str, records: Sequence[NewRecord]) -> int:
+        self._sends += topic == self._topic
+        if topic != self._topic or self._sends != 2:
+            return await super().send(producer, topic, records)
+        await producer.send(topic, 0, self._old)
+        await super().send(producer, topic, records)
+        raise LogUnavailable("the answer was lost")
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.topic)
+async def test_an_old_batch_that_a_lost_answer_hides_leaves_no_hole(
+    ledger: Ledger, log_file: MemoryLog, feed: Feed
+) -> None:
+    await append_keys(ledger, 20)
+    old = feed.records((await ledger.read(0, limit=20))[14:16], ledger.store_id)
+    log = AnOldBatchArrivesAndAnAnswerIsLost(log_file, feed.topic, old)
+    relay = relay_of(ledger, log, batch_events=5)
+    async with running(relay):
+        await caught_up(relay, 20)
         await whole(log_file, 20)
 
 
