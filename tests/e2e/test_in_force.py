@@ -1,10 +1,13 @@
 """In one process an answered change is in force: its own verifier has applied it when the answer comes."""
 
+from functools import partial
+
 import httpx2
 import pytest
 
 from keyledger_standalone.build import IN_FORCE_SECONDS
 from tests.e2e.profiles import Embedded
+from tests.e2e.world import answered
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -21,7 +24,8 @@ def test_in_one_process_no_key_works_after_the_answer_that_ends_it(embedded: Emb
             created = client.post("/v1/api-keys", json={"name": name, "owner_id": owner})
             bearer = {"Authorization": f"Bearer {created.json()['key']}"}
             since = {"Keyledger-At-Least": created.headers["Keyledger-Position"]}
-            assert client.get("/v1/auth/verify", headers={**bearer, **since}).status_code == 200
+            ask = partial(client.get, "/v1/auth/verify")
+            assert answered(partial(ask, headers={**bearer, **since})).status_code == 200
             path = f"/v1/api-keys/{created.json()['id']}"
             match end:
                 case "revoke":
@@ -31,6 +35,6 @@ def test_in_one_process_no_key_works_after_the_answer_that_ends_it(embedded: Emb
                 case _:
                     ended = client.post(f"/v1/users/{owner}/deactivate")
             assert ended.is_success
-            after = client.get("/v1/auth/verify", headers=bearer)
+            after = answered(partial(ask, headers=bearer))
             # The one exception is told: an answer that was waited for as long as it may be.
             assert after.status_code == 401 or ended.elapsed.total_seconds() >= IN_FORCE_SECONDS, number
