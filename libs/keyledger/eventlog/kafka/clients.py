@@ -47,10 +47,12 @@ class Cluster:
         try:
             await asyncio.shield(starting)
         except BaseException:
-            await asyncio.wait([starting], timeout=FORGOTTEN_SECONDS)
-            starting.cancel()
-            await asyncio.wait([starting])
-            await self.end(client)
+            try:
+                await asyncio.wait([starting], timeout=FORGOTTEN_SECONDS)
+            finally:  # also where we are cancelled once more, as by a stop after a timeout
+                starting.cancel()
+                await asyncio.wait([starting])
+                await self.end(client)
             raise
 
     async def end(self, client: Any) -> None:
