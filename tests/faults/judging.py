@@ -1,6 +1,9 @@
 """The whole oracle on one installation, once nothing is broken any more."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
+
+import httpx2
 
 from keyledger.web.positions import position_tokens
 from tests.faults.campaign import Outcome
@@ -68,14 +71,25 @@ async def until_caught_up(
     clients: ClientLedger, at_least: str, verifier: Served | None, directory: Served | None
 ) -> None:
     """Return once both have applied the position of the token ``at_least``."""
-
-    async def verifies(verifier: Served) -> bool:
-        return (await clients.verify(clients.by, at_least=at_least, origin=verifier.origin)).is_success
-
-    async def lists(directory: Served) -> bool:
-        return (await clients.list(at_least=at_least, origin=directory.origin)).is_success
-
     if verifier is not None:
-        await until(partial(verifies, verifier), "the verifier has applied the ledger's head", verifier)
+        ask = partial(clients.verify, clients.by, at_least=at_least, origin=verifier.origin)
+        await _until_answered(ask, "the verifier has applied the ledger's head", verifier)
     if directory is not None:
-        await until(partial(lists, directory), "the directory has applied the ledger's head", directory)
+        ask = partial(clients.list, at_least=at_least, origin=directory.origin)
+        await _until_answered(ask, "the directory has applied the ledger's head", directory)
+
+
+async def _until_answered(ask: Callable[[], Awaitable[httpx2.Response]], what: str, service: Served) -> None:
+    """Return once it answers; AssertionError with what it answered instead."""
+    answer: httpx2.Response | None = None
+
+    async def answers() -> bool:
+        nonlocal answer
+        answer = await ask()
+        return answer.is_success
+
+    try:
+        await until(answers, what, service)
+    except AssertionError as error:
+        last = "nothing" if answer is None else f"{answer.status_code} {answer.text}"
+        raise AssertionError(f"{error}; it answered {last}; its log ends: {service.last_words()}") from None

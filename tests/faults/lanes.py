@@ -107,8 +107,12 @@ def _run(job: Job, servers: SharedServers) -> Done:
     folder = reachable_folder()
     stage = Stage(job.seed, job.rounds, folder, servers)
     began = time.monotonic()
+    outcome: Outcome | None = None
     try:
         outcome = asyncio.run(run_once(campaign, stage))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if outcome is not None and outcome.violations:
+            outcome.violations.append(f"what it left, with the services' logs: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
     return Done(job, outcome, stage.said, time.monotonic() - began)
