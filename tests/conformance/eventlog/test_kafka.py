@@ -8,6 +8,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from keyledger.eventlog.kafka import KafkaLog
+from keyledger.eventlog.kafka.producer import KafkaProducer
+from keyledger.eventlog.kafka.reader import KafkaReader
 from keyledger.eventlog.port import EventLog, LogUnavailable, NewRecord
 from keyledger.testing.eventlog_suite import Connect, EventLogSuite, Forget, numbered, read, values
 
@@ -56,6 +58,34 @@ class TestKafkaLog(EventLogSuite):
         assert values(await read(reader, 3)) == ["0", "1", "1"]
         await producer.close()
         await reader.close()
+
+    async def test_a_reader_whose_fetching_ended_connects_again_at_its_place(self, log: EventLog, topic: str) -> None:
+        producer = await log.producer()
+        await producer.send(topic, 0, numbered([0]))
+        reader = await log.reader(topic, 0, 0)
+        assert isinstance(reader, KafkaReader)
+        assert values(await read(reader, 1)) == ["0"]
+        # As by an error that aiokafka did not expect: nobody is told, and nothing is fetched any more.
+        reader._consumer._fetcher._fetch_task.cancel()  # noqa: SLF001 - nothing public ends it
+        with pytest.raises(LogUnavailable, match="its consumer has ended"):
+            await read(reader, 1)
+        await producer.send(topic, 0, numbered([1]))
+        assert values(await read(reader, 1)) == ["1"]
+        await reader.close()
+        await producer.close()
+
+    async def test_a_producer_whose_sending_ended_goes_on_with_a_new_client(self, log: EventLog, topic: str) -> None:
+        producer = await log.producer()
+        assert isinstance(producer, KafkaProducer)
+        await producer.send(topic, 0, numbered([0]))
+        sending = producer._client._sender.sender_task  # noqa: SLF001 - nothing public ends it
+        sending.cancel()
+        await asyncio.wait([sending])
+        await producer.send(topic, 0, numbered([1]))
+        reader = await log.reader(topic, 0, 0)
+        assert values(await read(reader, 2)) == ["0", "1"]
+        await reader.close()
+        await producer.close()
 
     async def test_a_partition_that_does_not_exist_is_unavailable(self, kafka_bootstrap: str, topic: str) -> None:
         log = KafkaLog(kafka_bootstrap, timeout_seconds=1.0)

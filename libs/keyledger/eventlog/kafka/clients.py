@@ -34,7 +34,8 @@ class Cluster:
                 yield
         except TimeoutError as error:
             raise LogUnavailable(f"{what}: no answer within {self.timeout_seconds} s") from error
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, RuntimeError) as error:
+            # RuntimeError: uvloop's word for writing to a connection that has just ended, which aiokafka lets through.
             raise LogUnavailable(f"{what}: {error!r}") from error
 
     async def start(self, client: Any) -> None:
@@ -70,6 +71,21 @@ class Cluster:
         if stopping.cancelled() or stopping.exception() is not None:
             # What stop did not come to: sockets and the task that refreshes metadata.
             await _connections(client).close()
+
+
+def reads_no_more(consumer: Any) -> bool:
+    """Say whether the task of a consumer that fetches has ended: it is not told, and gets nothing for ever.
+
+    aiokafka 0.14 ends it at what it does not expect, as uvloop's RuntimeError for a connection that has just ended.
+    """
+    ended: bool = consumer._fetcher.error_future.done()  # noqa: SLF001 - no public way
+    return ended
+
+
+def sends_no_more(producer: Any) -> bool:
+    """Say whether the task of a producer that sends has ended, as that of a consumer may."""
+    ended: bool = producer._sender.sender_task.done()  # noqa: SLF001 - no public way
+    return ended
 
 
 def _stop(client: Any) -> Coroutine[Any, Any, None]:

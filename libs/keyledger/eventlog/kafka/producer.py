@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from keyledger.eventlog.kafka.clients import Cluster
+from keyledger.eventlog.kafka.clients import Cluster, sends_no_more
 from keyledger.eventlog.limits import MAX_RECORD_BYTES, check_records
 from keyledger.eventlog.port import LogUnavailable, NewRecord
 
@@ -74,6 +74,8 @@ class KafkaProducer:
             await _abandon(client)
 
     async def _settle(self, lane: Lane) -> None:
+        if lane.open is not None and sends_no_more(lane.client):
+            lane.open = None  # nobody sends it any more
         if lane.open is not None:
             # Refused for good is settled too: its sender was told that it may be missing.
             with contextlib.suppress(KafkaError):
@@ -95,6 +97,8 @@ class KafkaProducer:
         async with self._connecting:
             if self._closed:
                 raise LogUnavailable("the producer was closed")
+            if self._client is not None and sends_no_more(self._client):
+                self._retire(self._client)
             if self._client is None:
                 client = AIOKafkaProducer(
                     **self._cluster.options,
@@ -116,7 +120,8 @@ class KafkaProducer:
     async def _finish(self, client: Any) -> None:
         """End a retired client once what other partitions sent by it is settled."""
         lanes = [lane for lane in self._lanes.values() if lane.client is client]
-        if sending := [lane.open for lane in lanes if lane.open is not None]:
+        sending = [lane.open for lane in lanes if lane.open is not None]
+        if sending and not sends_no_more(client):
             await asyncio.wait(sending)
         await self._cluster.end(client)
         for lane in lanes:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from keyledger.eventlog.kafka.clients import Cluster
+from keyledger.eventlog.kafka.clients import Cluster, reads_no_more
 from keyledger.eventlog.port import LogUnavailable, OffsetOutOfRange, Record
 
 FETCH_BYTES: Final = 4 * 1024 * 1024
@@ -34,7 +34,7 @@ class KafkaReader:
         while True:
             left_seconds = max(0.0, deadline - loop.time())
             found = await self._fetched(consumer, max_records, min(left_seconds, SILENCE_SECONDS / 2))
-            self._listen(consumer, found)
+            await self._listen(consumer, found)
             if found or loop.time() >= deadline:
                 return found
 
@@ -90,9 +90,12 @@ class KafkaReader:
             self._offset = found[-1].offset + 1
         return found
 
-    def _listen(self, consumer: Any, found: list[Record]) -> None:
+    async def _listen(self, consumer: Any, found: list[Record]) -> None:
         """Tell an idle partition from a broker that is gone: aiokafka only logs that it cannot fetch, and retries."""
         now = asyncio.get_running_loop().time()
+        if not found and reads_no_more(consumer):
+            await self._disconnect()
+            raise LogUnavailable(f"{self._place.topic}/{self._place.partition}: its consumer has ended")
         answered_at = consumer.last_poll_timestamp(self._place)
         if found or answered_at != self._answered_at:
             self._answered_at, self._heard_at = answered_at, now
