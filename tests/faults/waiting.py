@@ -11,6 +11,8 @@ from tests.faults.processes import Served
 T = TypeVar("T")
 DEADLINE_SECONDS: Final = 180.0
 LOOK_SECONDS: Final = 0.02
+ATTEMPT_SECONDS: Final = 1.0
+"""Between two attempts to start a server: without it five were over in a millisecond."""
 
 
 async def until(holds: Callable[[], bool | Awaitable[bool]], what: str, *services: Served) -> None:
@@ -30,6 +32,7 @@ async def started(start: Callable[[], T], *, attempts: int) -> T:
     for _ in range(attempts - 1):
         with suppress(ServerFailed):
             return await asyncio.to_thread(start)
+        await asyncio.sleep(ATTEMPT_SECONDS)
     return await asyncio.to_thread(start)
 
 
