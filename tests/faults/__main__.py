@@ -72,6 +72,7 @@ def _line(done: Done) -> str:
             line,
             f"  the plan: {'; '.join(done.said[:SHOWN_STEPS])}{more}",
             *(f"  VIOLATION: {violation}" for violation in outcome.violations[:SHOWN_VIOLATIONS]),
+            f"  what it left: {done.left}",
             f"  again: python -m tests.faults {job.campaign} --seed {job.seed} --runs 1",
         ]
     )

@@ -73,13 +73,13 @@ async def until_caught_up(
     """Return once both have applied the position of the token ``at_least``."""
     if verifier is not None:
         ask = partial(clients.verify, clients.by, at_least=at_least, origin=verifier.origin)
-        await _until_answered(ask, "the verifier has applied the ledger's head", verifier)
+        await _until_success(ask, "the verifier has applied the ledger's head", verifier)
     if directory is not None:
         ask = partial(clients.list, at_least=at_least, origin=directory.origin)
-        await _until_answered(ask, "the directory has applied the ledger's head", directory)
+        await _until_success(ask, "the directory has applied the ledger's head", directory)
 
 
-async def _until_answered(ask: Callable[[], Awaitable[httpx2.Response]], what: str, service: Served) -> None:
+async def _until_success(ask: Callable[[], Awaitable[httpx2.Response]], what: str, service: Served) -> None:
     """Return once it answers; AssertionError with what it answered instead."""
     answer: httpx2.Response | None = None
 

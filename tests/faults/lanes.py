@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from tests.faults.campaign import Outcome, Stage, run_once
@@ -38,6 +39,8 @@ class Done:
     outcome: Outcome
     said: list[str]
     seconds: float
+    left: Path | None = None
+    """What a run with violations left, with its services' logs."""
 
 
 class LaneEnded(RuntimeError):
@@ -107,12 +110,11 @@ def _run(job: Job, servers: SharedServers) -> Done:
     folder = reachable_folder()
     stage = Stage(job.seed, job.rounds, folder, servers)
     began = time.monotonic()
-    outcome: Outcome | None = None
+    left: Path | None = None
     try:
         outcome = asyncio.run(run_once(campaign, stage))
+        left = folder if outcome.violations else None
     finally:
-        if outcome is not None and outcome.violations:
-            outcome.violations.append(f"what it left, with the services' logs: {folder}")
-        else:
+        if left is None:
             shutil.rmtree(folder, ignore_errors=True)
-    return Done(job, outcome, stage.said, time.monotonic() - began)
+    return Done(job, outcome, stage.said, time.monotonic() - began, left)
