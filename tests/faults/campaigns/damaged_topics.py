@@ -1,6 +1,6 @@
 """The ledger's topics truncated, made anew, and written to by strangers, while nodes and the directory follow them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from keyledger.contracts.envelope import Entry, seal
 from keyledger.contracts.topics import LEDGER
 from keyledger.eventlog.last_record import last_record
-from keyledger.eventlog.port import NewRecord
+from keyledger.eventlog.port import EventLog, NewRecord
 from keyledger_relay.ends import position_of
 from keyledger_relay.feeds import FEEDS, Feed
 from keyledger_relay.refilling import empty_topics
@@ -58,16 +58,12 @@ class Damage:
             again = records[start : start + 50]
             if self.stage.random.random() < 0.5:
                 again.reverse()
-            producer = await log.producer()
-            await producer.send(self.feed.topic, 0, again)
-            await producer.close()
+            await self._write(log, again)
 
     async def poisoned(self) -> None:
         """A stranger writes what is no ledger record: readers stop before it, until an operator empties the topic."""
         async with self.deployment.world.log() as log:
-            producer = await log.producer()
-            await producer.send(self.feed.topic, 0, [NewRecord(b"a stranger", b"{}", (("ce_id", b"1"),))])
-            await producer.close()
+            await self._write(log, [NewRecord(b"a stranger", b"{}", (("ce_id", b"1"),))])
         if self.feed.topic == LEDGER.name:
             await self._reader_stopped()
         await self.emptied_by_an_operator()
@@ -81,9 +77,7 @@ class Damage:
             nowhere = self.stage.random.randbytes(32)
             in_no_chain = seal(header, last.data, nowhere)
             forgery = in_no_chain if self.stage.random.random() < 0.5 else Entry(header, last.data, last.hash, nowhere)
-            producer = await log.producer()
-            await producer.send(self.feed.topic, 0, self.feed.records([forgery], ledger.store_id))
-            await producer.close()
+            await self._write(log, self.feed.records([forgery], ledger.store_id))
             if self.feed.topic == LEDGER.name:
                 await self._reader_stopped()
 
@@ -93,6 +87,11 @@ class Damage:
 
             await until(has_gone_on, "the relay has written behind the forgery")
         await self.emptied_by_an_operator()
+
+    async def _write(self, log: EventLog, records: Sequence[NewRecord]) -> None:
+        producer = await log.producer()
+        await producer.send(self.feed.topic, 0, records)
+        await producer.close()
 
     async def _reader_stopped(self) -> None:
         before = self.deployment.restarts

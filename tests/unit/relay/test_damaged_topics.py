@@ -143,18 +143,27 @@ async def test_a_hole_that_resends_hide_is_filled_again_by_the_relay_that_made_i
         await until_it_answers(held, list(range(1, 24)))
 
 
-class AnOldBatchArrives(PassingLog):
-    """After the first batch to a topic arrives what an attempt that was given up had sent."""
+class AnothersBatchArrives(PassingLog):
+    """What another relay, or an attempt that was given up, had sent arrives behind ``after`` batches to a topic.
 
-    def __init__(self, log: MemoryLog, topic: str, old: list[NewRecord]) -> None:
+    ``unanswered``: the next batch is written, and nobody is told.
+    """
+
+    def __init__(
+        self, log: MemoryLog, topic: str, batch: list[NewRecord], *, after: int, unanswered: bool = False
+    ) -> None:
         super().__init__(log)
-        self._topic, self._old = topic, old
+        self._topic, self._batch, self._after, self._unanswered = topic, batch, after, unanswered
+        self._sends = 0
 
     async def send(self, producer: Producer, topic: str, records: Sequence[NewRecord]) -> int:
+        its_turn = topic == self._topic and self._sends == self._after
+        self._sends += topic == self._topic
+        if its_turn:
+            await producer.send(topic, 0, self._batch)
         offset = await super().send(producer, topic, records)
-        if topic == self._topic and self._old:
-            await producer.send(topic, 0, self._old)
-            self._old = []
+        if its_turn and self._unanswered:
+            raise LogUnavailable("the answer was lost")
         return offset
 
 
@@ -164,25 +173,9 @@ async def test_an_old_batch_that_arrives_while_a_topic_is_filled_again_leaves_no
 ) -> None:
     await append_keys(ledger, 20)
     old = feed.records((await ledger.read(0, limit=20))[14:16], ledger.store_id)
-    relay = relay_of(ledger, AnOldBatchArrives(log_file, feed.topic, old), batch_events=5)
+    relay = relay_of(ledger, AnothersBatchArrives(log_file, feed.topic, old, after=1), batch_events=5)
     async with running(relay):
         await whole(log_file, 20)
-
-
-class AnOldBatchArrivesAndAnAnswerIsLost(PassingLog):
-    """Between a topic's first and second batch arrives what another relay had sent; the second is never answered."""
-
-    def __init__(self, log: MemoryLog, topic: str, old: list[NewRecord]) -> None:
-        super().__init__(log)
-        self._topic, self._old, self._sends = topic, old, 0
-
-    async def send(self, producer: Producer, topic: str, records: Sequence[NewRecord]) -> int:
-        self._sends += topic == self._topic
-        if topic != self._topic or self._sends != 2:
-            return await super().send(producer, topic, records)
-        await producer.send(topic, 0, self._old)
-        await super().send(producer, topic, records)
-        raise LogUnavailable("the answer was lost")
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.topic)
@@ -191,25 +184,11 @@ async def test_an_old_batch_that_a_lost_answer_hides_leaves_no_hole(
 ) -> None:
     await append_keys(ledger, 20)
     old = feed.records((await ledger.read(0, limit=20))[14:16], ledger.store_id)
-    log = AnOldBatchArrivesAndAnAnswerIsLost(log_file, feed.topic, old)
+    log = AnothersBatchArrives(log_file, feed.topic, old, after=1, unanswered=True)
     relay = relay_of(ledger, log, batch_events=5)
     async with running(relay):
         await caught_up(relay, 20)
         await whole(log_file, 20)
-
-
-class AnotherRelayIsAhead(PassingLog):
-    """Before the first batch to a topic arrives one of another relay, which goes on from the topic's real end."""
-
-    def __init__(self, log: MemoryLog, topic: str, others: list[NewRecord]) -> None:
-        super().__init__(log)
-        self._topic, self._others = topic, others
-
-    async def send(self, producer: Producer, topic: str, records: Sequence[NewRecord]) -> int:
-        if topic == self._topic and self._others:
-            await producer.send(topic, 0, self._others)
-            self._others = []
-        return await super().send(producer, topic, records)
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.topic)
@@ -219,7 +198,7 @@ async def test_a_relay_never_empties_a_topic_because_another_one_is_ahead(
     await append_keys(ledger, 20)
     rows = await ledger.read(0, limit=20)
     await fill(log_file, ledger, feed, [*rows[:11], *rows[:7]])
-    log = AnotherRelayIsAhead(log_file, feed.topic, feed.records(rows[11:14], ledger.store_id))
+    log = AnothersBatchArrives(log_file, feed.topic, feed.records(rows[11:14], ledger.store_id), after=0)
     relay = relay_of(ledger, log, clock=Hurried(), batch_events=5)
     async with running(relay):
         await caught_up(relay, 20)
