@@ -59,8 +59,8 @@ async def find_end(log: EventLog, ledger: Ledger, feed: Feed, *, in_full: bool =
         return End(START, end_offset, end_offset)
     place = await its_row(ledger, feed, record)
     if in_full:
-        furthest, why = await _read_through(log, feed, first_offset, record)
-        place = await its_row(ledger, feed, furthest)
+        furthest, why = await read_on(log, feed, first_offset, record.offset + 1, START.position)
+        place = await its_row(ledger, feed, furthest or record)
     else:
         why = await _lack(log, feed, first_offset, record.offset, place.position)
     if why:
@@ -84,24 +84,33 @@ async def _lack(log: EventLog, feed: Feed, first_offset: int, last_offset: int, 
     return ""
 
 
-async def _read_through(log: EventLog, feed: Feed, first_offset: int, end: Record) -> tuple[Record, str]:
-    """Return the record up to which a reader of the whole topic gets, and what it lacks there; nothing if nothing.
+async def read_on(log: EventLog, feed: Feed, start: int, end: int, position: int) -> tuple[Record | None, str]:
+    """Read the offsets from ``start`` to before ``end`` as a reader does that has followed up to ``position``.
 
-    Two relays may both be writing: then the last record is not the furthest, and what looked like a hole is none.
+    Two relays may both be writing: the last record need not be the furthest, and what is behind is a resend.
+
+    Returns:
+        The record that took it furthest, None where none did; and what it lacked to get further, nothing if nothing.
+
+    Raises:
+        LogUnavailable, OffsetOutOfRange: try again.
     """
-    reader = await log.reader(feed.topic, 0, first_offset)
-    furthest, last, offset = end, 0, -1
+    reader = await log.reader(feed.topic, 0, start)
+    furthest: Record | None = None
+    offset = start
     try:
-        while offset < end.offset:
+        while offset < end:
             records = await reader.poll(max_records=READ_RECORDS, timeout_seconds=READ_SECONDS)
             if not records:
-                raise LogUnavailable(f"{feed.topic} does not give its records up to offset {end.offset}")
+                raise LogUnavailable(f"{feed.topic} does not give its records up to offset {end - 1}")
             for record in records:
-                position, offset = position_of(record), record.offset
-                if position > last + 1:
-                    return furthest, f"position {position} stands behind {last}"
-                if position > last:
-                    furthest, last = record, position
+                stated, offset = position_of(record), record.offset + 1
+                if offset > end:
+                    break
+                if stated > position + 1:
+                    return furthest, f"position {stated} stands behind {position}"
+                if stated > position:
+                    furthest, position = record, stated
     finally:
         await reader.close()
     return furthest, ""

@@ -2,9 +2,8 @@
 
 from msgspec import Struct
 
-from keyledger.eventlog.last_record import READ_SECONDS
 from keyledger.eventlog.port import EventLog
-from keyledger_relay.ends import position_of
+from keyledger_relay.ends import read_on
 from keyledger_relay.feeds import Feed
 
 
@@ -59,21 +58,9 @@ class Held(Struct):
 
         In a topic that is being filled again it may be what comes much later: then no reader gets past it.
         """
-        reader = await log.reader(self.feed.topic, 0, self.next_offset)
-        last, offset = self.position, self.next_offset
-        try:
-            while offset < began:
-                records = await reader.poll(max_records=began - offset, timeout_seconds=READ_SECONDS)
-                if not records:
-                    return  # offsets that hold no record
-                for record in records:
-                    position, offset = position_of(record), record.offset + 1
-                    if offset <= began and position > last + 1:
-                        why = f"somebody wrote position {position} behind {last}"
-                        raise TopicChanged(self.feed, why, may_lack_records=True)
-                    last = max(last, position)
-        finally:
-            await reader.close()
+        _, why = await read_on(log, self.feed, self.next_offset, began, self.position)
+        if why:
+            raise TopicChanged(self.feed, f"somebody else wrote: {why}", may_lack_records=True)
 
     async def look(self, log: EventLog) -> None:
         """Compare with where the topic begins and ends now.
