@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from threading import Lock
 
 from infra.local.gateway import GatewayRoute, render_gateway
 from infra.local.kafka import CLUSTER_NODES, start_kafka, start_kafka_cluster
 from infra.local.nginx import answers, start_nginx
 from infra.local.ports import LOOPBACK
 from infra.local.postgres import start_postgres
-from infra.local.processes import Process, ServerFailed, Started, run, spawn, wait_until_ready
+from infra.local.processes import Process, ServerFailed, run, spawn, wait_until_ready
 from infra.local.state import ClusterState, exclusive
 from infra.local.templates import PROJECT
 
@@ -153,9 +152,10 @@ def _stop(cluster: Cluster, say: Say) -> bool:
 def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
     say("Kafka and Postgres ...")
     with ThreadPoolExecutor(2) as side_by_side:
-        keep = _one_at_a_time(cluster.state.add)
-        kafka = side_by_side.submit(_start_kafka, cluster, keep)
-        database = side_by_side.submit(start_postgres, cluster.folder / "postgres", cluster.postgres_port, started=keep)
+        kafka = side_by_side.submit(_start_kafka, cluster)
+        database = side_by_side.submit(
+            start_postgres, cluster.folder / "postgres", cluster.postgres_port, started=cluster.state.add
+        )
         bootstrap, postgres = kafka.result(), database.result()
     say(f"  at {bootstrap} and {LOOPBACK}:{cluster.postgres_port}")
     shared = {
@@ -173,18 +173,8 @@ def _start(cluster: Cluster, routes: Sequence[GatewayRoute], say: Say) -> None:
     say(f"ready: {cluster.url}   root key: {cluster.data_dir / 'root.key'}")
 
 
-def _one_at_a_time(keep: Started) -> Started:
-    lock = Lock()
-
-    def kept(process: Process) -> None:
-        with lock:
-            keep(process)
-
-    return kept
-
-
-def _start_kafka(cluster: Cluster, keep: Started) -> str:
-    ports = cluster.kafka_ports
+def _start_kafka(cluster: Cluster) -> str:
+    keep, ports = cluster.state.add, cluster.kafka_ports
     if cluster.kafka_brokers == CLUSTER_NODES:
         return start_kafka_cluster(cluster.folder / "kafka-three", ports, started=keep).bootstrap
     return start_kafka(cluster.folder / "kafka", ports[0], controller_port=ports[1], started=keep).bootstrap

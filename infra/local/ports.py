@@ -22,7 +22,7 @@ def free_port() -> int:
     """
     for _ in range(100):
         port = random.randint(FIRST, LAST)  # noqa: S311 - spread, not secrecy
-        if _claim(port) and not is_taken(port):
+        if _is_got(port):
             return port
     raise OSError(f"no free loopback port found in {FIRST}-{LAST}")
 
@@ -35,7 +35,7 @@ def free_row(count: int) -> int:
     """
     for _ in range(100):
         first = free_port()
-        if all(_claim(first + n) and not is_taken(first + n) for n in range(1, count)):
+        if all(_is_got(first + n) for n in range(1, count)):
             return first
     raise OSError(f"no {count} free loopback ports in a row found in {FIRST}-{LAST}")
 
@@ -49,6 +49,11 @@ def is_taken(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def _is_got(port: int) -> bool:
+    """Say whether this process has the port now, and nobody listens on it."""
+    return _claim(port) and not is_taken(port)
 
 
 def _claim(port: int) -> bool:

@@ -12,7 +12,7 @@ from infra.local.processes import Process, open_private
 
 
 class ClusterState:
-    """The processes of one cluster in the order of their start, in one JSON file."""
+    """The processes of one cluster in the order of their start, in one JSON file, which several threads may change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -27,11 +27,13 @@ class ClusterState:
 
     def add(self, process: Process) -> None:
         """Remember a process as soon as it exists: what is not written here is not stopped."""
-        self._write([*self.processes(), process])
+        with exclusive(self._path.with_suffix(".lock")):
+            self._write([*self.processes(), process])
 
     def remove(self, process: Process) -> None:
         """Forget a process that was stopped."""
-        self._write([known for known in self.processes() if known != process])
+        with exclusive(self._path.with_suffix(".lock")):
+            self._write([known for known in self.processes() if known != process])
 
     def _write(self, processes: list[Process]) -> None:
         rows = [{**asdict(process), "log": str(process.log)} for process in processes]

@@ -13,7 +13,7 @@ from keyledger_commands.keys_api import KeysApi
 from keyledger_commands.people_api import PeopleApi
 from keyledger_commands.routing import Routes
 from keyledger_commands.streams import Streams
-from keyledger_commands.writing import InForce, Writes
+from keyledger_commands.writing import InForce, Writes, at_once
 
 
 def create_api(
@@ -24,7 +24,7 @@ def create_api(
     peppers: Peppers,
     clock: Clock,
     randomness: Randomness,
-    in_force: InForce | None = None,
+    in_force: InForce = at_once,
 ) -> FastAPI:
     """Return the application with this service's routes."""
     app = create_app("Keyledger commands", randomness=randomness)

@@ -15,7 +15,7 @@ from keyledger.verification.peppers import Peppers
 from keyledger_commands.api import create_api
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.streams import Streams
-from keyledger_commands.writing import InForce
+from keyledger_commands.writing import InForce, at_once
 
 RESTART_SECONDS = 1.0
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ def build(
     *,
     peppers: Peppers,
     owns_sink: bool,
-    in_force: InForce | None = None,
+    in_force: InForce = at_once,
 ) -> CommandsService:
     """Return the service over a ledger that was bootstrapped.
 

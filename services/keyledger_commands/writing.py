@@ -71,6 +71,10 @@ InForce = Callable[[int], Awaitable[object]]
 """Returns once the verifier of this process has applied a position, or when it takes too long."""
 
 
+async def at_once(_position: int) -> None:
+    """Return: verifiers are other processes, and an answer waits for none of them."""
+
+
 class Writes:
     """Carries out commands against the ledger.
 
@@ -78,7 +82,7 @@ class Writes:
     """
 
     def __init__(
-        self, ledger: Ledger, streams: Streams, randomness: Randomness, *, in_force: InForce | None = None
+        self, ledger: Ledger, streams: Streams, randomness: Randomness, *, in_force: InForce = at_once
     ) -> None:
         self._ledger, self._streams, self._randomness = ledger, streams, randomness
         self._in_force = in_force
@@ -128,7 +132,7 @@ class Writes:
         if isinstance(outcome, Replayed):  # another process carried it out since we asked
             return await self._replayed(call, outcome)
         call.caller.proven_by_append()
-        if self._in_force is not None and decision.before.version:
+        if decision.before.version:
             await self._in_force(outcome.position)
         return _written(status, decision, append, outcome)
 
@@ -158,8 +162,7 @@ class Writes:
     async def _replayed(self, call: Call, replay: Replayed) -> Written:
         if not call.caller.proven:  # no append of now has shown it
             await call.caller.prove()
-        if self._in_force is not None:
-            await self._in_force(replay.position)
+        await self._in_force(replay.position)
         stream = (await self._streams.load([replay.stream]))[replay.stream]
         return Written(
             status=replay.status, stream=stream.up_to(replay.version), position=replay.position, replayed=True

@@ -38,11 +38,9 @@ class Recent:
     def add(self, place: tuple[str, int], first: int, timestamp: int, records: Sequence[NewRecord]) -> None:
         """Keep a batch that was committed at the offset ``first``; ``timestamp`` in milliseconds."""
         batches = self._batches.setdefault(place, deque())
-        if len(records) > KEPT_RECORDS or (batches and batches[-1].end != first):
-            batches.clear()  # too long to keep, or another process wrote in between
+        if batches and batches[-1].end != first:
+            batches.clear()  # another process wrote in between
             self._bytes[place] = 0
-        if len(records) > KEPT_RECORDS:
-            return
         batches.append(_Batch(first, timestamp, records, sum(len(record.value) for record in records)))
         size_bytes = self._bytes.get(place, 0) + batches[-1].size_bytes
         while batches and (size_bytes > KEPT_BYTES or batches[-1].end - batches[0].first > KEPT_RECORDS):

@@ -74,9 +74,11 @@ class KafkaProducer:
             await _abandon(client)
 
     async def _settle(self, lane: Lane) -> None:
-        if lane.open is not None and sends_no_more(lane.client):
+        if lane.open is None:
+            return
+        if sends_no_more(lane.client):
             lane.open = None  # nobody sends it any more
-        if lane.open is not None:
+        else:
             # Refused for good is settled too: its sender was told that it may be missing.
             with contextlib.suppress(KafkaError):
                 await self._outcome(lane, lane.open)
