@@ -1,8 +1,8 @@
 """What the relay's tests share: facts to relay, a reader as the design asks for, and waiting for conditions."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
 
 from prometheus_client import CollectorRegistry
@@ -19,6 +19,7 @@ from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.runtime.process import Process
 from keyledger.runtime.settings import Settings
 from keyledger_relay.build import RelayService, build
+from tests.unit.beside import running_beside
 
 ORGANIZATION = "org_" + "0" * 22
 DEADLINE_SECONDS = 120.0
@@ -86,28 +87,9 @@ def relay_of(
     return build(process, ledger, log, batch_events=batch_events, works_ahead=works_ahead)
 
 
-@contextlib.asynccontextmanager
-async def running(relay: RelayService) -> AsyncIterator[asyncio.Task[None]]:
+def running(relay: RelayService) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """Run the relay inside. Where it stops by itself the body ends at once, and what made it stop is raised."""
-    task, body = asyncio.create_task(relay.run()), asyncio.current_task()
-    assert body is not None
-
-    def end_the_body(_: object) -> None:
-        body.cancel()
-
-    task.add_done_callback(end_the_body)
-    try:
-        yield task
-    except asyncio.CancelledError:
-        if not task.done() or task.cancelled():
-            raise
-        body.uncancel()
-    finally:
-        task.remove_done_callback(end_the_body)
-        # Cancelled at whatever it is waiting for, as a killed process is.
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    return running_beside(relay.run())
 
 
 async def stopped(relay: RelayService) -> BaseException:

@@ -19,6 +19,7 @@ from keyledger.testing.memory_log import MemoryLog
 from keyledger.verification.asgi import VerifyApp
 from keyledger.verification.index import open_index
 from keyledger.verification.node import NodeSettings, VerifierNode
+from tests.unit.beside import running_beside
 from tests.unit.verification.world import INDEX_SIZE_MB, PEPPERS, STORE, Facts
 
 DEADLINE_SECONDS = 120
@@ -142,27 +143,11 @@ class Place:
 async def running(place: Place) -> AsyncIterator[asyncio.Task[None]]:
     """Run the node; at the end stop it as a service does. Where it falls the body ends at once, and why is raised."""
     await place.log.ensure_topics(TOPICS)
-    task, body = asyncio.create_task(place.node.run()), asyncio.current_task()
-    assert body is not None
-
-    def end_the_body(ended: asyncio.Task[None]) -> None:
-        if not ended.cancelled() and ended.exception() is not None:
-            body.cancel()
-
-    task.add_done_callback(end_the_body)
     try:
-        yield task
-    except asyncio.CancelledError:
-        if not task.done() or task.cancelled():
-            raise
-        body.uncancel()
+        async with running_beside(place.node.run()) as task:
+            yield task
     finally:
-        task.remove_done_callback(end_the_body)
-        task.cancel()
-        await asyncio.wait([task])
         place.index.close()
-    if not task.cancelled():
-        task.result()
 
 
 async def until(condition: Callable[[], bool]) -> None:
