@@ -70,7 +70,7 @@ class UserRow(Struct, frozen=True, kw_only=True):
 
 
 DirectoryRow = KeyRow | UserRow
-Kind = TypeVar("Kind", KeyRow, UserRow)
+Kind = TypeVar("Kind", bound=DirectoryRow)
 
 
 def died_at(deactivations: str, created_position: int) -> int:

@@ -12,7 +12,7 @@ from keyledger.domain.events import Environment, KeyType
 from keyledger.projections.sql import reading
 from keyledger.projections.sql_read_model import SqlReadModel
 from keyledger_directory.projector import GENERATION, NAME, DirectoryRow, KeyRow, died_at
-from keyledger_directory.tables import PREFIX, DirectoryTables, key_row
+from keyledger_directory.tables import PREFIX, DirectoryTables, row_of
 
 Status = Literal["active", "expired", "revoked"]
 
@@ -122,7 +122,7 @@ def _asked(question: Question, keys: Select[Any], tables: DirectoryTables) -> Se
 
 
 def _view(found: RowMapping) -> KeyView:
-    row = key_row(found)
+    row = row_of(KeyRow, found)
     if row is None:
         raise LookupError(f"{found['id']} has no row")
     deactivations = found.get("deactivations")

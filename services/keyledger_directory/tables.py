@@ -23,11 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyledger.domain.identifiers import is_resource_id
 from keyledger.projections.port import Generation, Versioned
-from keyledger_directory.projector import DirectoryRow, KeyRow, UserRow
+from keyledger_directory.projector import DirectoryRow, KeyRow, Kind, UserRow
 
 PREFIX: Final = "api_keys_"
-_KEY_FIELDS: Final = tuple(field.name for field in structs.fields(KeyRow))
-_USER_FIELDS: Final = tuple(field.name for field in structs.fields(UserRow))
 
 
 class DirectoryTables:
@@ -62,34 +60,33 @@ class DirectoryTables:
             postgresql_where=self.deactivated,
             sqlite_where=self.deactivated,
         )
-        self._statements: Final = {table.name: _Statements(table) for table in self.tables}
+        self._kept: Final = (_Kept(self.keys, KeyRow), _Kept(self.users, UserRow))
 
     async def load(self, connection: AsyncConnection, streams: Collection[str]) -> dict[str, Versioned[DirectoryRow]]:
         rows: dict[str, Versioned[DirectoryRow]] = {}
-        for table in self.tables:
-            here = [stream for stream in streams if self._table_of(stream) is table]
+        for kept in self._kept:
+            here = [stream for stream in streams if _form_of(stream) is kept.form]
             if here:
-                load = self._statements[table.name].loads[connection.dialect.name]
-                found = (await connection.execute(load, {"streams": here})).mappings()
-                row_of = key_row if table is self.keys else _user_row
-                rows |= {row["id"]: Versioned(row["version"], row_of(row)) for row in found}
+                found = await connection.execute(kept.loads[connection.dialect.name], {"streams": here})
+                rows |= {row["id"]: Versioned(row["version"], row_of(kept.form, row)) for row in found.mappings()}
         return rows
 
     async def save(self, connection: AsyncConnection, changed: Mapping[str, Versioned[DirectoryRow]]) -> None:
-        for table in self.tables:
-            fields = _KEY_FIELDS if table is self.keys else _USER_FIELDS
-            here = [_values(stream, row, fields) for stream, row in changed.items() if self._table_of(stream) is table]
+        for kept in self._kept:
+            here = [
+                {"id": stream, "version": row.version, **_fields_of(kept.form, row.row)}
+                for stream, row in changed.items()
+                if _form_of(stream) is kept.form
+            ]
             if here:
-                await connection.execute(self._statements[table.name].saves[connection.dialect.name], here)
-
-    def _table_of(self, stream: str) -> Table:
-        return self.users if is_resource_id(stream, "user") else self.keys
+                await connection.execute(kept.saves[connection.dialect.name], here)
 
 
-class _Statements:
-    """How rows of one table are loaded and saved, by dialect."""
+class _Kept:
+    """One form of rows, and how they are loaded from their table and saved, by dialect."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, form: type[DirectoryRow]) -> None:
+        self.form: Final = form
         self.loads: Final[dict[str, Any]] = {
             # One statement whatever the number of streams: each other text would be prepared and planned anew.
             "postgresql": select(table).where(table.c.id == any_(bindparam("streams", type_=postgresql.ARRAY(Text)))),
@@ -141,16 +138,16 @@ def _user_columns() -> Sequence[Column[Any]]:
     )
 
 
-def _values(stream: str, versioned: Versioned[DirectoryRow], fields: Sequence[str]) -> dict[str, Any]:
-    row = versioned.row
-    kept = {field: None if row is None else getattr(row, field) for field in fields}
-    return {"id": stream, "version": versioned.version, **kept}
+def _form_of(stream: str) -> type[DirectoryRow]:
+    return UserRow if is_resource_id(stream, "user") else KeyRow
 
 
-def key_row(found: RowMapping) -> KeyRow | None:
-    """Return the row of a key; None where there is only the version guard."""
-    return None if found["organization_id"] is None else KeyRow(**{field: found[field] for field in _KEY_FIELDS})
+def row_of(form: type[Kind], found: RowMapping) -> Kind | None:
+    """Return a row in its form; None where there is only the version guard."""
+    if found["organization_id"] is None:
+        return None
+    return form(**{field: found[field] for field in form.__struct_fields__})
 
 
-def _user_row(found: RowMapping) -> UserRow | None:
-    return None if found["organization_id"] is None else UserRow(**{field: found[field] for field in _USER_FIELDS})
+def _fields_of(form: type[DirectoryRow], row: DirectoryRow | None) -> dict[str, Any]:
+    return dict.fromkeys(form.__struct_fields__) if row is None else structs.asdict(row)
