@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks.lookup_server URL FOLDER KEYS``: what one would write by hand instead of Keyledger.
 
 FastAPI, a pool of asyncpg, one table with an index on the SHA-256 of the key; nothing is recorded. On the first core,
-under the same server as the verify route. The tokens are those in the folder's ``tokens``; prints the port.
+under uvicorn and uvloop as they are installed. The tokens are those in the folder's ``tokens``; prints the port.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """``python -m tests.benchmarks.verify_server FOLDER KEYS``: serve a constant application and the verify route.
 
-On the first core. Prints the two ports and what the check alone costs; writes tokens to ``tokens`` in the folder.
+On the first core, by the loop and the server that every process of ours has. Prints the two ports and what the check
+alone costs; writes tokens to ``tokens`` in the folder.
 Attempts go to a log in memory: what is measured is the verifier, not a broker.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvicorn
+from prometheus_client import CollectorRegistry
 
 from keyledger.contracts.freshness import Head
 from keyledger.contracts.topics import HEADS, TOPICS
@@ -24,6 +25,8 @@ from keyledger.eventlog.port import NewRecord
 from keyledger.projections.port import Checkpoint, Versioned
 from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.runtime.collecting import collect_seldom, keep_for_good
+from keyledger.runtime.process import loop_factory
+from keyledger.runtime.serving import http_server
 from keyledger.testing.memory_log import MemoryLog
 from keyledger.verification.asgi import VerifyApp
 from keyledger.verification.index import LmdbIndex, open_index
@@ -32,6 +35,7 @@ from keyledger.verification.peppers import Peppers
 from keyledger.verification.records import KeyRecord, OrganizationRecord, OwnerRecord, Record, RoleRecord, SecretRecord
 from keyledger.verification.token import mint, secret_of
 from keyledger.verification.verdict import Ask
+from keyledger.web.health import Health
 
 STORE = "a" * 32
 PEPPERS = Peppers([b"a master for measuring, 32 bytes"])
@@ -109,8 +113,8 @@ async def serve(folder: Path, count: int) -> None:
     ports = " ".join(str(one.getsockname()[1]) for one in listening)
     sys.stdout.write(f"{ports} {microseconds:.2f}\n")
     sys.stdout.flush()
-    options: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "server_header": False}
-    servers = [uvicorn.Server(uvicorn.Config(each, **options)) for each in (constant, app)]
+    health = Health(app, unready=node.unready, registry=CollectorRegistry())
+    servers = [http_server(each, shutdown_seconds=1) for each in (constant, health)]
     await asyncio.gather(
         running, *(server.serve(sockets=[one]) for server, one in zip(servers, listening, strict=True))
     )
@@ -129,4 +133,5 @@ def check(node: VerifierNode, tokens: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(Path(sys.argv[1]), int(sys.argv[2])))

@@ -118,7 +118,7 @@ def run(name: str, main: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
         settings = read_settings()
         configure_logging(settings.log_level, settings.log_format)
         _arm(settings.failpoint)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(main(Process(settings)))
     except _REASONS as error:
         sys.stderr.write(f"{name}: {error}\n")
@@ -136,7 +136,7 @@ def _arm(failpoint: str) -> None:
         raise InvalidSettings(f"KEYLEDGER_FAILPOINT: {error}") from None
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return uvloop's where there is one: the way from an answered append to the index took 1.6 ms instead of 2.1."""
     if find_spec("uvloop") is None:  # it is not made for every system
         return None

@@ -12,9 +12,9 @@ import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from keyledger.runtime.collecting import keep_for_good
+from keyledger.runtime.http_protocol import HttpProtocol
 from keyledger.runtime.settings import InvalidSettings, Settings
 from keyledger.web.health import Health
 
@@ -22,9 +22,6 @@ log = structlog.get_logger(__name__)
 
 NOTICE_SECONDS = 0.5
 """How long readiness is false before the server stops to accept: a gateway must have the chance to see it."""
-
-MAX_HEAD_BYTES = 64 * 1024
-"""The longest request line and headers together; nginx passes on 32 KiB at most."""
 
 
 class Service(Protocol):
@@ -53,53 +50,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-class HeadTooLong(Exception):
-    """A request whose line and headers are longer than ``MAX_HEAD_BYTES``; the parser makes a 400 of it."""
-
-
-class BoundedHeads(HttpToolsProtocol):
-    """uvicorn's HTTP, with an end to what a stranger may send before any of our code is asked.
-
-    Its parser collects a head without limit, and one header in time that grows by the square: 200 MB of it stood still
-    for a minute.
-    """
-
-    _in_head = False
-    _begun = 0
-    _head_bytes = 0
-    _unfinished_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        going_on = self._begun if self._in_head else None
-        super().data_received(data)
-        if self._in_head and self._begun == going_on:  # all of the data went into one head, which is not over yet
-            self._unfinished_bytes += len(data)
-            if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response("The request's head is too long.")
-
-    def on_message_begin(self) -> None:
-        self._in_head, self._begun = True, self._begun + 1
-        self._head_bytes = self._unfinished_bytes = 0
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + len(": \r\n"))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
-
-    def _count(self, more: int) -> None:
-        self._head_bytes += more
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise HeadTooLong
-
-
 async def serve(
     service: Service,
     settings: Settings,
@@ -122,7 +72,7 @@ async def serve(
     health = Health(
         service.app, unready=lambda: "stopping" if stopping.is_set() else service.unready(), registry=registry
     )
-    server = _server(health, settings.shutdown_seconds)
+    server = http_server(health, settings.shutdown_seconds)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     serving.add_done_callback(lambda _: stopping.set())
     announcing = asyncio.create_task(_announce(service, server, when_ready))
@@ -155,11 +105,12 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _server(app: ASGIApp, shutdown_seconds: float) -> _Server:
+def http_server(app: ASGIApp, shutdown_seconds: float) -> uvicorn.Server:
+    """Return the server of an application: as each of our processes has it."""
     return _Server(
         uvicorn.Config(
             app,
-            http=BoundedHeads,
+            http=HttpProtocol,
             ws="none",  # nothing speaks it, and uvicorn would answer the handshake with 500
             log_config=None,
             log_level="error",  # its warnings are of what strangers send: a line for each would be theirs to fill disks
@@ -172,7 +123,7 @@ def _server(app: ASGIApp, shutdown_seconds: float) -> _Server:
     )
 
 
-async def _announce(service: Service, server: _Server, when_ready: Callable[[], Awaitable[None]] | None) -> None:
+async def _announce(service: Service, server: uvicorn.Server, when_ready: Callable[[], Awaitable[None]] | None) -> None:
     # Readiness is a question to many parts, and none of them can be awaited for all of them.
     while service.unready() is not None or not server.started:  # noqa: ASYNC110 - see above
         await asyncio.sleep(0.02)
