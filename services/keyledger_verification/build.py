@@ -26,7 +26,7 @@ class VerificationService:
         await self._node.run()
 
     def unready(self) -> str | None:
-        """Say why requests must not come yet; None once the node is registered and has consumed the ledger."""
+        """Say why requests must not come: the node is not ready yet, or has become stale. None when they may."""
         return self._node.unready()
 
     async def close(self) -> None:

@@ -123,17 +123,23 @@ class VerifierNode:
         return verdict
 
     def unready(self) -> str | None:
-        """Say why the node is not ready yet; None once it is registered and has applied the head found at its start."""
-        if not self.freshness.admitted:
+        """Say why no key can be verified here now; None where one can be."""
+        freshness = self.freshness
+        if not freshness.admitted:
             return "the verifier node is not registered yet"
-        if self.freshness.fresh_as_of is None:
-            return f"the verifier node has not consumed the ledger yet: it is at position {self.freshness.position}"
+        if freshness.fresh_as_of is None:
+            return f"the verifier node has not consumed the ledger yet: it is at position {freshness.position}"
+        if not freshness.may_answer(self._clock.now()):
+            return f"the verifier node cannot prove any more that it is fresh: it is at position {freshness.position}"
         return None
 
     @property
     def ready(self) -> bool:
-        """Whether the node is registered and has applied the ledger's head as it was found at the start."""
-        return self.unready() is None
+        """Whether the node is registered and has applied the ledger's head as it was found at the start.
+
+        It may have become stale since.
+        """
+        return self.freshness.admitted and self.freshness.fresh_as_of is not None
 
     async def run(self) -> None:
         """Keep the node going until cancelled; then the attempts that are left are sent.
