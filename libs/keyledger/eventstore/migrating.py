@@ -32,7 +32,7 @@ async def migrate(url: str) -> None:
     try:
         match scheme:
             case "postgresql":
-                await _migrate_postgres(f"postgresql+asyncpg://{rest}")
+                await _migrate_postgres(url)
             case "sqlite":
                 await asyncio.to_thread(_migrate_sqlite, f"sqlite+pysqlite://{rest}")
             case _:
@@ -44,7 +44,8 @@ async def migrate(url: str) -> None:
 
 
 async def _migrate_postgres(url: str) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
+    # asyncpg reads the URL, as it does for the ledger: SQLAlchemy does not know libpq's words (sslmode and others).
+    engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, connect_args={"dsn": url})
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})

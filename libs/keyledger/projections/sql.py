@@ -49,15 +49,13 @@ def open_engine(url: str, *, schema: str | None = None, pool_size: int = 5) -> A
         raise ValueError("a read model is postgresql://user:password@host:port/database or sqlite:///path/file.db")
     if parsed.drivername == "sqlite":
         return _sqlite(parsed.set(drivername="sqlite+aiosqlite"), pool_size)
-    ssl = parsed.query.get("sslmode")  # libpq's word, which the ledger's URL may hold as well; asyncpg's is "ssl"
-    if ssl is not None:
-        parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": ssl})
     engine = create_async_engine(
-        parsed.set(drivername="postgresql+asyncpg"),
+        URL.create("postgresql+asyncpg", database=parsed.database),
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
-        connect_args={"server_settings": _POSTGRES_SETTINGS},
+        # asyncpg reads the URL, as it does the ledger's: SQLAlchemy does not know libpq's words (sslmode and others).
+        connect_args={"dsn": url, "server_settings": _POSTGRES_SETTINGS},
     )
     return engine.execution_options(schema_translate_map={None: schema}) if schema else engine
 

@@ -159,6 +159,14 @@ async def test_an_empty_database_is_no_ledger(postgres_database: str) -> None:
         await open_ledger(postgres_database, clock=SteppedClock())
 
 
+@pytest.mark.parametrize("query", ["?sslmode=prefer", "?sslmode=disable&application_name=ours"])
+async def test_a_url_is_understood_as_libpq_spells_it(postgres_database: str, query: str) -> None:
+    await migrate(postgres_database + query)
+    ledger = await open_ledger(postgres_database + query, clock=SteppedClock())
+    assert (await ledger.head()).position == 0
+    await ledger.close()
+
+
 async def test_a_ledger_of_another_revision_is_not_opened(postgres_database: str) -> None:
     await migrate(postgres_database)
     connection = await asyncpg.connect(postgres_database)

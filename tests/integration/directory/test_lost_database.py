@@ -51,7 +51,7 @@ def test_an_address_of_no_database_is_refused_without_repeating_it(url: str) -> 
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("query", ["", "?sslmode=prefer"])
+@pytest.mark.parametrize("query", ["", "?sslmode=prefer&target_session_attrs=any"])
 async def test_an_address_of_the_ledger_serves_a_read_model_too(postgres_database: str, query: str) -> None:
     store = store_at(postgres_database + query)
     await store.prepare()
