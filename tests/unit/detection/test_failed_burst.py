@@ -109,7 +109,7 @@ def test_the_rule_equals_a_naive_model_that_forgets_nothing(steps: list[tuple[in
     attempts, at = list[AuthAttempt](), 0
     for number, (minutes, code) in enumerate(steps):
         at += minutes * MINUTE // 2
-        attempts.append(attempt(number, at, code=code))
+        attempts.append(attempt(100 + number, at, code=code))  # at one time they are ordered by their ids
     assert [alert.attempt_ids[-1] for alert in alerts_of(attempts)] == naive(attempts)
 
 
