@@ -2,7 +2,8 @@
 
 Faust gives out partitions and recovers the table; what this shell does otherwise:
 
-- An event is acknowledged when its record's entries are written (``changelog.py``), not when the agent has seen it.
+- A page of records is one event, and Faust acknowledges none: the offset that it commits is that of the last record
+  whose entries are written (``changelog.py``, infra/decisions/0014).
 - Whatever fails ends the process with its reason. Faust would restart the agent behind the event that failed.
 - Nothing is read between the table's recovery and the return to the committed offsets, and a record that does not
   follow the one before ends the process (infra/decisions/0007).
@@ -10,12 +11,13 @@ Faust gives out partitions and recovers the table; what this shell does otherwis
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import faust
 import structlog
+from faust.types import TP
 
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.topics import AUTH_BY_SOURCE, Topic
@@ -24,7 +26,7 @@ from keyledger.eventlog.kafka_security import KafkaSecurity
 from keyledger.eventlog.port import EventLog, LogUnavailable, Producer, Record
 from keyledger_anomalies.alerts import Publish
 from keyledger_anomalies.changelog import ChangelogLane
-from keyledger_anomalies.faust_consumer import SteadyTransport
+from keyledger_anomalies.faust_consumer import SteadyTransport, credentials
 from keyledger_anomalies.table import TableEntries
 from keyledger_anomalies.tally import Tally
 from keyledger_anomalies.watchdog import watch_progress
@@ -34,7 +36,9 @@ TABLE: Final = "detector"
 COMMIT_SECONDS: Final = 0.5
 SESSION_SECONDS: Final = 10
 """Faust's default of a minute would leave a killed process's partitions unread for that long."""
-BUFFERED_RECORDS: Final = 64
+PAGE_RECORDS: Final = 200
+"""Folded without a pause: 4 ms where each attempt comes alone, 25 ms where a record holds fifty."""
+BUFFERED_PAGES: Final = 8
 HANDOVER_SECONDS: Final = 5
 STOP_SECONDS: Final = 10
 RETRY_SECONDS: Final = 0.5
@@ -81,13 +85,14 @@ class FaustDetector:
         self._app: Any = faust.App(
             group,
             broker=";".join(f"kafka://{server}" for server in bootstrap.split(",")),
-            broker_credentials=_credentials(security),
+            broker_credentials=credentials(security),
             broker_commit_interval=COMMIT_SECONDS,
+            broker_max_poll_records=PAGE_RECORDS,
             broker_session_timeout=session_seconds,
             broker_heartbeat_interval=session_seconds / 4,
             consumer_auto_offset_reset="earliest",
             processing_guarantee="at_least_once",
-            stream_buffer_maxsize=BUFFERED_RECORDS,
+            stream_buffer_maxsize=BUFFERED_PAGES,
             stream_wait_empty=False,  # else it waits for ever for a record that cannot be folded
             store="memory://",
             datadir=data_dir,
@@ -97,19 +102,17 @@ class FaustDetector:
             web_enabled=False,
             autodiscover=False,
         )
-        self._app.transport = SteadyTransport(self._app.conf.broker_consumer, self._app)
+        self._app.transport = SteadyTransport(self._app.conf.broker_consumer, self._app, written=self._written)
         self._changelog = f"{group}-{TABLE}-changelog"
         self._table = self._app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=topic.partitions)
         self._entries = TableEntries(self._table)
-        attempts = self._app.topic(topic.name, key_serializer="raw", value_serializer="raw", value_type=bytes)
+        attempts = self._app.topic(topic.name, key_serializer="raw", value_serializer="raw", acks=False)
         self._app.agent(attempts, name="detector")(self._agent)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         self._app.on_rebalance_complete.connect(self._on_recovered, weak=False)
         self._lanes = list[ChangelogLane]()
         self._failed: Exception | None = None
         self._failure = asyncio.Event()
-        self._next: dict[int, int] = {}
-        """Partition -> the offset after the last record that is wholly written."""
         self._due: dict[int, int] = {}
         """Partition that is being read -> the offset of the record that must come next."""
         self._swept_ms: dict[int, int] = {}
@@ -134,7 +137,7 @@ class FaustDetector:
             asyncio.create_task(self._failure.wait(), name="detector-failure"),
             asyncio.create_task(self._app._crashed.wait(), name="detector-crashed"),  # noqa: SLF001 - mode has no other way to wait for it
             asyncio.create_task(
-                watch_progress(self._next.copy, self._behind, clock=self._clock, stall_seconds=self._stall_seconds),
+                watch_progress(self._written, self._behind, clock=self._clock, stall_seconds=self._stall_seconds),
                 name="detector-watchdog",
             ),
             *(asyncio.create_task(lane.run(), name="detector-changelog") for lane in self._lanes),
@@ -197,38 +200,38 @@ class FaustDetector:
         )
 
     async def _agent(self, stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in stream.events():
             try:
-                await self._fold(event)
-            except Exception as error:  # noqa: BLE001 - run() raises it; the event stays unacknowledged
+                await self._fold(event.message.value)
+            except Exception as error:  # noqa: BLE001 - run() raises it; the offset stays uncommitted
                 self._fail(error)
                 await asyncio.Event().wait()
 
-    async def _fold(self, event: Any) -> None:
-        record = _record(event.message, event.value)
-        if record.partition not in self._due:
-            return  # of partitions that were given away meanwhile: whoever gets them reads it again
-        if record.offset > self._due[record.partition]:
-            await self._skipped(record)
-        self._due[record.partition] = max(self._due[record.partition], record.offset + 1)
-        attempts = read_attempts(record)
-        observed = observe_record(attempts, self._entries)
-        forgotten = self._forgotten(record)
-        for key in forgotten:
-            self._table.data.pop(key.encode(), None)
-        for key, entry in observed.entries.items():
-            self._table.data[key.encode()] = entry
-        self._tally.count(attempts, observed)
+    async def _fold(self, page: Sequence[Record]) -> None:
+        lane = self._lanes[page[0].partition]
+        await lane.room()
+        for record in page:
+            due = self._due.get(record.partition, record.offset)
+            if record.offset > due:
+                await self._skipped(record, due)
+            if record.partition not in self._due:
+                return  # of partitions that were given away meanwhile: whoever gets them reads it again
+            self._due[record.partition] = max(due, record.offset + 1)
+            attempts = read_attempts(record)
+            observed = observe_record(attempts, self._entries)
+            forgotten = self._forgotten(record)
+            for key in forgotten:
+                self._table.data.pop(key.encode(), None)
+            for key, entry in observed.entries.items():
+                self._table.data[key.encode()] = entry
+            self._tally.count(attempts, observed)
+            lane.add(observed, forgotten, self._due[record.partition])
 
-        def written() -> None:
-            event.ack()
-            self._next[record.partition] = max(self._next.get(record.partition, 0), record.offset + 1)
+    def _written(self) -> dict[TP, int]:
+        return {TP(self._topic.name, partition): self._lanes[partition].written for partition in self._due}
 
-        await self._lanes[record.partition].put(observed, forgotten, written)
-
-    async def _skipped(self, record: Record) -> None:
+    async def _skipped(self, record: Record, due: int) -> None:
         """Raise DetectorFailed where records that the log still holds were passed over."""
-        due = self._due[record.partition]
         first, _ = await self._log.bounds(record.topic, record.partition)
         where = f"partition {record.partition} went on at {record.offset} where {due} was due"
         if record.offset > first:
@@ -258,13 +261,12 @@ class FaustDetector:
         if why := self.unready():
             return [why]
         lags = []
-        mine = [tp for tp in self._app.consumer.assignment() if tp.topic == self._topic.name]
-        for tp in sorted(mine):
+        for tp, at in sorted(self._written().items()):
             try:
                 _, end = await self._log.bounds(tp.topic, tp.partition)
             except LogUnavailable:
                 return []  # nothing to read from: that is the broker's trouble, and ending would not help
-            if (at := self._next.get(tp.partition, 0)) < end:
+            if at < end:
                 lags.append(f"partition {tp.partition} at {at} of {end}")
         return lags
 
@@ -284,35 +286,5 @@ class FaustDetector:
         consumer.stop_flow()
         committed = await consumer.seek_to_committed() if consumer.assignment() else {}
         self._due = {tp.partition: offset or 0 for tp, offset in committed.items() if tp.topic == self._topic.name}
-        self._next |= self._due  # another process may have read on meanwhile
-
-
-def _record(message: Any, value: bytes) -> Record:
-    return Record(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        timestamp=round(message.timestamp * 1000),
-        key=message.key,
-        value=value,
-        headers=tuple(message.headers or ()),
-    )
-
-
-def _credentials(security: KafkaSecurity) -> Any:
-    """Return Faust's form of the same; None for a plain broker."""
-    options = security.options()
-    match security.security_protocol:
-        case "PLAINTEXT":
-            return None
-        case "SSL":
-            return faust.SSLCredentials(context=options["ssl_context"])
-        case "SASL_SSL" | "SASL_PLAINTEXT":
-            return faust.SASLCredentials(
-                username=security.sasl_username,
-                password=security.sasl_password,
-                mechanism=security.sasl_mechanism,
-                ssl_context=options["ssl_context"],
-            )
-        case _:
-            assert_never(security.security_protocol)
+        for partition, offset in self._due.items():
+            self._lanes[partition].written = offset  # another process may have read on meanwhile

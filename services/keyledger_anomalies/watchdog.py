@@ -1,7 +1,7 @@
 """A consumer that reads no further although there is more to read: Faust may hang so without a word."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from keyledger.contracts.ports import Clock
 
@@ -13,7 +13,7 @@ class DetectorStalled(Exception):
 
 
 async def watch_progress(
-    progress: Callable[[], Mapping[int, int]],
+    progress: Callable[[], Mapping[Any, int]],
     behind: Callable[[], Awaitable[Sequence[str]]],
     *,
     clock: Clock,

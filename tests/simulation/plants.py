@@ -113,8 +113,9 @@ def _alert_after_table_write() -> Parts:
     after = f"offset = new\nif alerts:\n    {say}"
     plain = altered(loop, Exchange(say, "pass", 20), Exchange("offset = new", after, 16))
     say = "await self._until_acknowledged(partial(self._publish, alerts))"
-    after = f"done()\nif alerts:\n    {say}"
-    lane = altered(changelog, Exchange(say, "pass", 16), Exchange("done()", after, 16))
+    done = "self.written = folded"
+    after = f"{done}\nif alerts:\n    {say}"
+    lane = altered(changelog, Exchange(say, "pass", 16), Exchange(done, after, 12))
     return Parts(detector=plain.DetectorLoop, lane=lane.ChangelogLane)
 
 

@@ -175,7 +175,6 @@ class _Shell:
     def __init__(self, system: System, log: SimulatedLog, publish: AlertPublisher, partition: int) -> None:
         self.partition = partition
         self._system, self._log, self._publish = system, log, publish
-        self._acknowledged = 0
 
     async def run(self) -> None:
         producer = await _until_there(self._system, self._log.producer)
@@ -187,26 +186,24 @@ class _Shell:
             forget=self._forget,
             clock=self._system.clock("detector"),
         )
-        await run_together(lane=lane.run(), fold=self._fold(lane), offsets=self._commit_offsets())
+        await run_together(lane=lane.run(), fold=self._fold(lane), offsets=self._commit_offsets(lane))
 
     async def _fold(self, lane: Any) -> None:
         table = await _until_there(self._system, self._recovered)
-        offset = self._acknowledged = self._system.committed_offsets.get(self.partition, 0)
+        offset = lane.written = self._system.committed_offsets.get(self.partition, 0)
         reader = await self._log.reader(AUTH_BY_SOURCE.name, self.partition, offset)
         while True:
             records = await _until_there(self._system, partial(reader.poll, max_records=10, timeout_seconds=5.0))
+            await lane.room()
             for record in records:
                 observed = observe_record(read_attempts(record), table)
                 table.update(observed.entries)
-                await lane.put(observed, (), partial(self._written, record.offset + 1))
+                lane.add(observed, (), record.offset + 1)
 
-    def _written(self, offset: int) -> None:
-        self._acknowledged = offset
-
-    async def _commit_offsets(self) -> None:
+    async def _commit_offsets(self, lane: Any) -> None:
         while True:
             await self._system.clock("detector").sleep(_OFFSET_COMMIT_SECONDS)
-            self._system.committed_offsets[self.partition] = self._acknowledged
+            self._system.committed_offsets[self.partition] = lane.written
 
     async def _recovered(self) -> dict[str, bytes]:
         """Return the table as its changelog has it: of each key the last entry."""

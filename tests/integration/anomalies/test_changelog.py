@@ -1,8 +1,7 @@
 """In which order a lane writes, and what it does when the log is away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
 import pytest
 
@@ -23,11 +22,14 @@ class Told:
     def __init__(self) -> None:
         self.steps = list[str]()
         self.away = 0
-        self.open = asyncio.Event()
+        self.open, self.asked = asyncio.Event(), asyncio.Event()
         self.open.set()
+        self.at_each: Callable[[], object] = lambda: None
 
     async def _told(self, step: str) -> None:
+        self.asked.set()
         await self.open.wait()
+        self.at_each()
         if self.away:
             self.away -= 1
             raise LogUnavailable("away")
@@ -44,9 +46,6 @@ class Told:
         await self._told(f"forget {partition} {sorted(keys)}")
 
     async def close(self) -> None: ...
-
-    def written(self, name: str) -> None:
-        self.steps.append(f"acknowledged {name}")
 
 
 @pytest.fixture
@@ -71,37 +70,54 @@ async def emptied(lane: ChangelogLane) -> None:
         await lane.empty()
 
 
-async def test_alerts_come_before_entries_and_the_acknowledgement_last(lane: ChangelogLane, told: Told) -> None:
-    await lane.put(observed(alert(1), k=b"v"), ["old"], lambda: told.written("r1"))
+async def test_alerts_come_before_entries_and_the_offset_last(lane: ChangelogLane, told: Told) -> None:
+    told.at_each = lambda: told.steps.append(f"written {lane.written}")
+    lane.add(observed(alert(1), k=b"v"), ["old"], 8)
     await emptied(lane)
-    assert told.steps == ["alerts 1", "changelog/3 b'k'=b'v'", "forget 3 ['old']", "acknowledged r1"]
+    steps = ["alerts 1", "changelog/3 b'k'=b'v'", "forget 3 ['old']"]
+    assert told.steps == ["written 0", steps[0], "written 0", steps[1], "written 0", steps[2]]
+    assert lane.written == 8
 
 
-async def test_nothing_is_acknowledged_that_a_log_that_was_away_did_not_take(lane: ChangelogLane, told: Told) -> None:
+async def test_nothing_counts_as_written_that_a_log_that_was_away_did_not_take(lane: ChangelogLane, told: Told) -> None:
     told.away = 3
-    await lane.put(observed(alert(1), k=b"v"), ["old"], lambda: told.written("r1"))
+    lane.add(observed(alert(1), k=b"v"), ["old"], 8)
     await emptied(lane)
-    assert told.steps == ["alerts 1", "changelog/3 b'k'=b'v'", "forget 3 ['old']", "acknowledged r1"]
+    assert told.steps == ["alerts 1", "changelog/3 b'k'=b'v'", "forget 3 ['old']"]
+    assert lane.written == 8
 
 
 async def test_what_waits_is_written_together_with_the_last_of_each_key(lane: ChangelogLane, told: Told) -> None:
     for name in ("r1", "r2", "r3"):
-        await lane.put(observed(alert(int(name[1])), a=name.encode(), b=b"x"), (), partial(told.written, name))
+        lane.add(observed(alert(int(name[1])), a=name.encode(), b=b"x"), (), int(name[1]))
     await emptied(lane)
-    acknowledged = ["acknowledged r1", "acknowledged r2", "acknowledged r3"]
-    assert told.steps == ["alerts 1 2 3", "changelog/3 b'a'=b'r3' b'b'=b'x'", *acknowledged]
+    assert told.steps == ["alerts 1 2 3", "changelog/3 b'a'=b'r3' b'b'=b'x'"]
+    assert lane.written == 3
 
 
 async def test_an_entry_that_is_written_again_is_not_forgotten(lane: ChangelogLane, told: Told) -> None:
-    await lane.put(observed(z=b"1"), ["k"], partial(told.written, "r1"))
-    await lane.put(observed(k=b"new"), (), partial(told.written, "r2"))
+    lane.add(observed(z=b"1"), ["k"], 1)
+    lane.add(observed(k=b"new"), (), 2)
     await emptied(lane)
-    assert told.steps == ["changelog/3 b'z'=b'1' b'k'=b'new'", "acknowledged r1", "acknowledged r2"]
+    assert told.steps == ["changelog/3 b'z'=b'1' b'k'=b'new'"]
+
+
+async def test_what_comes_while_a_batch_is_on_its_way_is_not_counted_with_it(lane: ChangelogLane, told: Told) -> None:
+    told.open.clear()
+    lane.add(observed(k=b"1"), (), 1)
+    await told.asked.wait()
+    lane.add(observed(k=b"2"), (), 2)
+    told.at_each = lambda: told.steps.append(f"written {lane.written}")
+    told.open.set()
+    await emptied(lane)
+    assert told.steps == ["written 0", "changelog/3 b'k'=b'1'", "written 1", "changelog/3 b'k'=b'2'"]
+    assert lane.written == 2
 
 
 async def test_a_lane_that_cannot_write_makes_the_fold_wait(lane: ChangelogLane, told: Told) -> None:
     told.open.clear()
     filling = asyncio.create_task(fill(lane, 3 * MAX_WAITING_RECORDS))
+    await told.asked.wait()
     done, _ = await asyncio.wait([filling], timeout=0.2)
     assert not done
     told.open.set()
@@ -110,8 +126,9 @@ async def test_a_lane_that_cannot_write_makes_the_fold_wait(lane: ChangelogLane,
 
 
 async def fill(lane: ChangelogLane, records: int) -> None:
-    for _ in range(records):
-        await lane.put(observed(k=b"v"), (), lambda: None)
+    for number in range(records):
+        await lane.room()
+        lane.add(observed(k=b"v"), (), number + 1)
 
 
 class Hours:

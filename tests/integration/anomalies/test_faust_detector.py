@@ -82,6 +82,17 @@ async def test_a_record_that_cannot_be_read_ends_the_process_and_is_not_skipped(
         assert f"{fleet.attempts.name}/0 offset 0: no record of attempts" in fleet.last_words()
 
 
+async def test_what_stands_before_a_record_that_cannot_be_read_is_said(fleet: Fleet, read: AlertsRead) -> None:
+    burst = record([attempt(n, n) for n in range(5)], number=1, offset=0)
+    await fleet.send(0, [burst, msgspec.structs.replace(burst, value=b"no attempts")])
+    process = await fleet.start()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await process.wait()
+        await read.next_records()
+    assert read.ids == clean_pass({0: [burst]})
+    assert f"{fleet.attempts.name}/0 offset 1: no record of attempts" in fleet.last_words()
+
+
 class Hurried(SystemClock):
     """Time that goes ``speed`` times as fast as ours."""
 
@@ -129,6 +140,25 @@ async def test_a_detector_that_has_not_written_when_its_partitions_go_ends_itsel
         await fleet.start()
         with pytest.raises(DetectorFailed, match="before their entries were written"):
             await first
+
+
+async def test_the_offset_of_what_is_folded_and_not_written_is_not_committed(fleet: Fleet) -> None:
+    publishing = asyncio.Event()
+
+    async def never_acknowledged(_alerts: Sequence[Alert]) -> None:
+        publishing.set()
+        await asyncio.Event().wait()
+
+    await fleet.send(1, [record([attempt(n, n) for n in range(5)], number=1, offset=0, partition=1)])
+    running = asyncio.create_task(detector_here(fleet, never_acknowledged).run())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await publishing.wait()
+        await fleet.send(2, [record([attempt(9, 9)], number=1, offset=0, partition=2)])
+        while (committed := await fleet.committed()).get(2) != 1:
+            assert not running.done()
+    assert committed == {2: 1}
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_lag_without_progress_ends_the_detector_with_what_it_is_behind_by(fleet: Fleet) -> None:
