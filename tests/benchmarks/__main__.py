@@ -23,6 +23,8 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
 
 def main(asked: list[str]) -> None:
     """Measure the asked sections (all by default), telling which one runs."""
+    if unknown := [name for name in asked if name not in SECTIONS]:
+        sys.exit(f"there is no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     for name in asked or SECTIONS:
         sys.stderr.write(f"measuring {name} ...\n")
         with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,7 @@
-"""``python -m tests.benchmarks.verify_server FOLDER KEYS``: serve a constant application and the verify route.
+"""``python -m tests.benchmarks.verify_server FOLDER KEYS LOG``: serve a constant application and the verify route.
 
 On the first core, by the loop and the server that every process of ours has. Prints the two ports and what the check
-alone costs; writes tokens to ``tokens`` in the folder.
-Attempts go to a log in memory: what is measured is the verifier, not a broker.
+alone costs; writes tokens to ``tokens`` in the folder. Attempts go to the log of the URL.
 """
 
 import asyncio
@@ -21,13 +20,14 @@ from prometheus_client import CollectorRegistry
 from keyledger.contracts.freshness import Head
 from keyledger.contracts.topics import HEADS, TOPICS
 from keyledger.domain.identifiers import resource_id, role_stream
+from keyledger.eventlog.opening import open_log
 from keyledger.eventlog.port import NewRecord
 from keyledger.projections.port import Checkpoint, Versioned
 from keyledger.runtime.clock import SystemClock, SystemRandomness
 from keyledger.runtime.collecting import collect_seldom, keep_for_good
+from keyledger.runtime.node_metrics import NodeMetrics
 from keyledger.runtime.process import loop_factory
 from keyledger.runtime.serving import http_server
-from keyledger.testing.memory_log import MemoryLog
 from keyledger.verification.asgi import VerifyApp
 from keyledger.verification.index import LmdbIndex, open_index
 from keyledger.verification.node import NodeSettings, VerifierNode
@@ -81,20 +81,21 @@ async def fill(index: LmdbIndex, count: int) -> list[str]:
     return tokens
 
 
-async def serve(folder: Path, count: int) -> None:
+async def serve(folder: Path, count: int, log_url: str) -> None:
     """Serve both applications; print the two ports, then the check's figures."""
     collect_seldom()  # as every process of ours does
     os.sched_setaffinity(0, {0})
     index = open_index(folder, generation=1, size_mb=2048)
     tokens = await fill(index, count)
     (folder / "tokens").write_text("\n".join(tokens), encoding="ascii")
-    log = MemoryLog()
+    log = await open_log(log_url)
     await log.ensure_topics(TOPICS)
     clock = SystemClock()
     settings = NodeSettings(node="bench", max_staleness_seconds=3600)
     node = VerifierNode(index, PEPPERS, log, settings=settings, clock=clock, randomness=SystemRandomness())
     head = Head(store=STORE, position=index.applied().position, at=clock.now())
-    await log.append(HEADS.name, 0, [NewRecord(None, msgspec.json.encode(head))])
+    producer = await log.producer()
+    await producer.send(HEADS.name, 0, [NewRecord(None, msgspec.json.encode(head))])
     running = asyncio.create_task(node.run())
     while not node.ready:  # noqa: ASYNC110 - once, at the start
         await asyncio.sleep(0.01)
@@ -113,7 +114,9 @@ async def serve(folder: Path, count: int) -> None:
     ports = " ".join(str(one.getsockname()[1]) for one in listening)
     sys.stdout.write(f"{ports} {microseconds:.2f}\n")
     sys.stdout.flush()
-    health = Health(app, unready=node.unready, registry=CollectorRegistry())
+    registry = CollectorRegistry()
+    registry.register(NodeMetrics(node, clock))
+    health = Health(app, unready=node.unready, registry=registry)
     servers = [http_server(each, shutdown_seconds=1) for each in (constant, health)]
     await asyncio.gather(
         running, *(server.serve(sockets=[one]) for server, one in zip(servers, listening, strict=True))
@@ -134,4 +137,4 @@ def check(node: VerifierNode, tokens: list[str]) -> float:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+        runner.run(serve(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
