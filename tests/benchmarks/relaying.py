@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from infra.local import start_kafka, start_postgres
 from keyledger.eventlog.port import EventLog
 from keyledger.eventstore.port import Ledger
 from keyledger.runtime.collecting import collect_seldom
+from keyledger.runtime.process import loop_factory
 from keyledger_relay.feeds import FEEDS
 from keyledger_relay.relay import BATCH_EVENTS, IN_PROCESS_BATCH_EVENTS
 from tests.benchmarks.report import Row
@@ -24,13 +26,18 @@ def measure(folder: Path) -> list[Row]:
     """Return the rows of both profiles."""
     collect_seldom()  # as every process of ours does
     embedded = ("one process", f"sqlite:///{folder / 'ledger.db'}", f"sqlite:///{folder / 'log.db'}")
-    rows = asyncio.run(of_profile(*embedded))
+    rows = _run(of_profile(*embedded))
     kafka, postgres = start_kafka(folder / "kafka"), start_postgres(folder / "postgres", trust=True)
     try:
-        return rows + asyncio.run(of_profile("Kafka and Postgres", postgres.url, f"kafka://{kafka.bootstrap}"))
+        return rows + _run(of_profile("Kafka and Postgres", postgres.url, f"kafka://{kafka.bootstrap}"))
     finally:
         kafka.stop()
         postgres.stop()
+
+
+def _run(measured: Coroutine[Any, Any, list[Row]]) -> list[Row]:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:  # the event loop of the product
+        return runner.run(measured)
 
 
 async def of_profile(name: str, ledger_url: str, log_url: str) -> list[Row]:
