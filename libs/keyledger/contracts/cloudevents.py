@@ -7,7 +7,7 @@ from binascii import hexlify, unhexlify
 from functools import lru_cache
 from typing import Final
 
-from keyledger.contracts.envelope import Entry, Header, chain_hash, decode_header, encode_header
+from keyledger.contracts.envelope import Entry, chain_hash, decode_header, encode_header
 from keyledger.contracts.registry import publish
 from keyledger.domain.times import moment
 
@@ -72,7 +72,12 @@ def private_record(entry: Entry, store_id: str) -> tuple[Headers, bytes]:
     """Return the record of the private ledger topic: the hashed header travels as the text that was hashed."""
     header = entry.header
     named = (
-        *_of_row(header, header.type, store_id),
+        SPECVERSION,
+        _type(header.type),
+        ("ce_id", b"%d" % header.position),
+        _ledger_source_header(store_id),
+        _time(header.recorded_at),
+        ("ce_subject", header.stream.encode()),
         ("ce_ledgerheader", encode_header(header)),
         ("ce_prevhash", hexlify(entry.prev_hash)),
         ("ce_hash", hexlify(entry.hash)),
@@ -85,9 +90,15 @@ def published_record(entry: Entry, store_id: str) -> tuple[Headers, bytes]:
     """Return the record of the published topic: no digest, and only ``Withheld`` for what is private."""
     header = entry.header
     published = publish(entry)
+    position = b"%d" % header.position
     named = [
-        *_of_row(header, published.type, store_id),
-        ("ce_position", b"%d" % header.position),
+        SPECVERSION,
+        _type(published.type),
+        ("ce_id", position),
+        _ledger_source_header(store_id),
+        _time(header.recorded_at),
+        ("ce_subject", header.stream.encode()),
+        ("ce_position", position),
         ("ce_organizationid", header.organization_id.encode()),
         ("ce_streamversion", b"%d" % header.version),
         ("ce_schemaversion", b"%d" % published.schema_version),
@@ -101,18 +112,6 @@ def published_record(entry: Entry, store_id: str) -> tuple[Headers, bytes]:
         named.append(("ce_traceparent", header.traceparent.encode()))
     named.append(CONTENT_TYPE)
     return tuple(named), published.data
-
-
-def _of_row(header: Header, event_type: str, store_id: str) -> Headers:
-    """Return what a row's records begin with on either topic: made twice for each event that there ever is."""
-    return (
-        SPECVERSION,
-        _type(event_type),
-        ("ce_id", b"%d" % header.position),
-        _ledger_source_header(store_id),
-        _time(header.recorded_at),
-        ("ce_subject", header.stream.encode()),
-    )
 
 
 def read_private(headers: Headers, value: bytes | None) -> tuple[str, Entry]:

@@ -47,6 +47,14 @@ def _surely_fit(records: Sequence[NewRecord]) -> bool:
     return size + len(b"".join(parts)) <= MAX_RECORD_BYTES
 
 
+def made_of_bytes(records: Sequence[NewRecord]) -> bool:
+    """Say whether all keys, values and headers are ``bytes``, of at least one record."""
+    parts = [value for record in records for _, value in record.headers]
+    parts += [record.value for record in records]
+    parts += [record.key for record in records if record.key is not None]
+    return set(map(type, parts)) == {bytes}
+
+
 def _must_fit(records: Sequence[NewRecord], first: int) -> None:
     for number, record in enumerate(records, first):
         size = _size(record)

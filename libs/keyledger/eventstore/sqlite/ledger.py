@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from keyledger.contracts.envelope import Entry
+from keyledger.contracts.envelope import Entry, Header
 from keyledger.contracts.ports import Clock
 from keyledger.eventstore.admission import KeptClaim, replay_of
 from keyledger.eventstore.arrivals import Arrivals
@@ -100,11 +100,7 @@ class SqliteLedger:
         if recent:
             return recent
 
-        def read(reads: sqlite3.Connection) -> list[Entry]:
-            rows = reads.execute(statements.PAGE, (after, limit))
-            return [_entry(row) for row in rows]
-
-        return await self._read(read)
+        return _page(*await self._read(lambda reads: reads.execute(statements.PAGE, (after, limit)).fetchone()))
 
     async def head(self) -> Head:
         return Head(*await self._read(lambda reads: reads.execute(statements.HEAD).fetchone()))
@@ -216,6 +212,23 @@ def _store_id(path: Path, reads: sqlite3.Connection) -> str:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     return to_entry((*row[:_MAY_IGNORE], bool(row[_MAY_IGNORE]), *row[_MAY_IGNORE + 1 :]))  # SQLite knows no booleans
+
+
+def _page(headers: str, sizes: str, data: bytes | None, prev_hashes: bytes, hashes: bytes) -> list[Entry]:
+    """Return the entries that ``PAGE`` packed."""
+    entries: list[Entry] = []
+    if data is None:
+        return entries
+    began = at = 0
+    for header, size in zip(_headers(headers), _sizes(sizes), strict=True):
+        end = began + size
+        entries.append(Entry(header, data[began:end], prev_hashes[at : at + 32], hashes[at : at + 32]))
+        began, at = end, at + 32
+    return entries
+
+
+_headers: Final = msgspec.json.Decoder(list[Header]).decode
+_sizes: Final = msgspec.json.Decoder(list[int]).decode
 
 
 def _listed(values: Iterable[str] | Iterable[int]) -> tuple[str]:

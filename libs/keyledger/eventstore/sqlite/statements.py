@@ -2,7 +2,11 @@
 
 from typing import Final
 
-from keyledger.eventstore.rows import COLUMNS, SELECT
+from keyledger.eventstore.rows import COLUMNS, HEADER_FIELDS, SELECT
+
+_HEADER: Final = ", ".join(
+    f"json(iif({field}, 'true', 'false'))" if field == "may_ignore" else field for field in HEADER_FIELDS
+)
 
 HEAD: Final = "SELECT position, hash, recorded_at FROM ledger_head"
 TAIL: Final = "SELECT version, position, recorded_at FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
@@ -36,5 +40,12 @@ STREAMS: Final = f"""
      CROSS JOIN events ON stream = asked.key AND version >= asked.value ORDER BY stream, version
 """  # noqa: S608 - names from our own code, no input
 """Streams, each from a version on, as one JSON object."""
-PAGE: Final = f"{SELECT} WHERE position > ? ORDER BY position LIMIT ?"
+PAGE: Final = f"""
+    SELECT json_group_array(json_array({_HEADER})), json_group_array(length(data)),
+           CAST(group_concat(data, '') AS BLOB), CAST(group_concat(prev_hash, '') AS BLOB),
+           CAST(group_concat(hash, '') AS BLOB)
+      FROM ({SELECT} WHERE position > ? ORDER BY position LIMIT ?)
+"""  # noqa: S608 - names from our own code, no input
+"""Many rows as one: for each row that SQLite gives its thread asks for the interpreter's lock, and the objects of rows
+would be made in another processor's cache than the one that uses them."""
 CHECKPOINT: Final = "SELECT position FROM checkpoints WHERE name = ?"
