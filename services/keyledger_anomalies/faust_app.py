@@ -221,9 +221,8 @@ class FaustDetector:
             observed = observe_record(attempts, self._entries)
             forgotten = self._forgotten(record)
             for key in forgotten:
-                self._table.data.pop(key.encode(), None)
-            for key, entry in observed.entries.items():
-                self._table.data[key.encode()] = entry
+                self._entries.pop(key, None)
+            self._entries.update(observed.entries)
             self._tally.count(attempts, observed)
             lane.add(observed, forgotten, self._due[record.partition])
 

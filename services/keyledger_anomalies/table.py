@@ -1,23 +1,26 @@
 """The Faust table as the fold sees it: text keys, values that are there or not."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 
-class TableEntries(Mapping[str, bytes]):
-    """A read-only view of a Faust table whose keys and values are raw bytes."""
+class TableEntries(MutableMapping[str, bytes]):
+    """What a Faust table of raw bytes holds in memory. Faust sends nothing of what changes here: ``changelog.py`` does."""
 
     def __init__(self, table: Any) -> None:
-        self._table = table
+        self._entries: MutableMapping[bytes, bytes] = table.data
 
     def __getitem__(self, key: str) -> bytes:
-        found = self._table.get(key.encode())
-        if found is None:
-            raise KeyError(key)
-        return bytes(found)
+        return self._entries[key.encode()]
+
+    def __setitem__(self, key: str, entry: bytes) -> None:
+        self._entries[key.encode()] = entry
+
+    def __delitem__(self, key: str) -> None:
+        del self._entries[key.encode()]
 
     def __iter__(self) -> Iterator[str]:
-        return (key.decode() for key in list(self._table))
+        return (key.decode() for key in list(self._entries))
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._entries)

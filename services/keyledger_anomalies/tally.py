@@ -23,7 +23,8 @@ class Tally:
 
     def count(self, record: AttemptsRecord, observed: Observed) -> None:
         """Count one record that was read."""
-        self._alerts.inc(len(observed.alerts))
+        if observed.alerts:
+            self._alerts.inc(len(observed.alerts))
         if observed.resent:
             self._resent.inc()
         elif observed.entries:
