@@ -5,7 +5,7 @@ from typing import Any
 
 
 class TableEntries(MutableMapping[str, bytes]):
-    """What a Faust table of raw bytes holds in memory. Faust sends nothing of what changes here: ``changelog.py`` does."""
+    """What a Faust table of raw bytes holds in memory. What changes here is sent by ``changelog.py``, not by Faust."""
 
     def __init__(self, table: Any) -> None:
         self._entries: MutableMapping[bytes, bytes] = table.data
