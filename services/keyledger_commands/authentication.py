@@ -119,7 +119,7 @@ class LedgerAuthentication:
             pepper = self._peppers.pepper(live.secret.pepper, known.organization_id)
             sent = digest(_DUMMY_PEPPER if pepper is None else pepper, token.secret)
             right = hmac.compare_digest(sent, live.secret.digest) and pepper is not None
-            if right and (live.ends_at is None or now < live.ends_at):
+            if right and live.works_at(now):
                 matching = live
         return matching
 

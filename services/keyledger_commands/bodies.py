@@ -19,6 +19,7 @@ from keyledger.web.documents import JSON
 from keyledger.web.problems import Problem
 
 MERGE_PATCH: Final = "application/merge-patch+json"
+MAX_GRACE_SECONDS: Final = 30 * 24 * 3600
 Body = TypeVar("Body", bound=BaseModel)
 
 _RFC3339: Final = re.compile(
@@ -130,7 +131,16 @@ class ChangeKeyBody(_Closed):
 
 
 class RotateKeyBody(_Closed):
-    """Nothing can be chosen yet: the old secret dies at once. The body may be left out."""
+    """How long the secret until now works on. The body may be left out: it dies at once."""
+
+    grace_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_GRACE_SECONDS,
+        strict=True,
+        description="The secret until now works on for so long, beside the new one; 0: it dies at once. At most two "
+        "work at a time: one that still had a grace from an earlier rotation dies at once, whatever is asked for here",
+    )
 
 
 class EmptyBody(_Closed):

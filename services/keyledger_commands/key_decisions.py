@@ -9,6 +9,7 @@ from keyledger.domain.keys import (
     Absent,
     Active,
     CreateKey,
+    FinishRotation,
     KeyCommand,
     KeyNotFound,
     KeyRefused,
@@ -56,12 +57,15 @@ async def on_living(
     caller: Principal,
     read: Read,
     key_id: str,
-    command: Callable[[Active], RotateKey | UpdateKey],
+    command: Callable[[Active], RotateKey | FinishRotation | UpdateKey],
     if_match: str | None,
     *,
     also_roles: Sequence[str | None] = (),
+    gives: bool = True,
 ) -> Decision:
     """Decide on a key that exists, as somebody who may hand out what it can do, before and after.
+
+    ``gives`` False: the command only takes away, and needs no right to grant.
 
     Raises:
         Problem: ``not-found``, ``precondition-failed``, ``not-grantable``, ``invalid-request``.
@@ -72,6 +76,8 @@ async def on_living(
     if died_with_owner(stream, around.owner_stream):
         raise _not_found()
     check_if_match(if_match, stream.version)
+    if not gives:
+        return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)))
     if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
         raise Problem("not-grantable", "its owner is not there")
     if around.undefined - {key.role}:

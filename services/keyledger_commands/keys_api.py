@@ -10,6 +10,7 @@ from keyledger.contracts.ports import Clock, Randomness
 from keyledger.domain.keys import (
     Active,
     CreateKey,
+    FinishRotation,
     RotateKey,
     UpdateKey,
 )
@@ -20,7 +21,15 @@ from keyledger.web.idempotency import IdempotencyKey
 from keyledger.web.positions import PositionTokens
 from keyledger.web.resources import KeyResource
 from keyledger_commands.answering import answer
-from keyledger_commands.bodies import MERGE_PATCH, ChangeKeyBody, CreateKeyBody, RotateKeyBody, described, read_body
+from keyledger_commands.bodies import (
+    MERGE_PATCH,
+    ChangeKeyBody,
+    CreateKeyBody,
+    EmptyBody,
+    RotateKeyBody,
+    described,
+    read_body,
+)
 from keyledger_commands.issuing import Issued, Issuer
 from keyledger_commands.key_decisions import creation, on_living, owner_id_for, revocation
 from keyledger_commands.routing import WRITE_PROBLEMS, Routes
@@ -30,6 +39,7 @@ from keyledger_commands.writing import Decide, Writes, Written
 _KEYS: Final = "/v1/api-keys"
 _KEY: Final = "/v1/api-keys/{key_id}"
 _ROTATE: Final = "/v1/api-keys/{key_id}/rotate"
+_FINISH: Final = "/v1/api-keys/{key_id}/rotate/finish"
 _WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed")
 
 
@@ -67,7 +77,13 @@ class KeysApi:
             "POST", _ROTATE, self.rotate,
             operation_id="rotateApiKey", summary="Give an API key a new secret", tag="api-keys", answer=IssuedKey,
             problems=(*_ON_ONE, "not-grantable", "unsupported-media-type"), headers=(*_WRITTEN, "Link"),
-            body=described(RotateKeyBody, examples={"nothing": {}}, required=False),
+            body=described(RotateKeyBody, examples=_ROTATE_EXAMPLES, required=False),
+        )  # fmt: skip
+        routes.add(
+            "POST", _FINISH, self.finish_rotation,
+            operation_id="finishApiKeyRotation", summary="End the grace of an API key's old secret now",
+            tag="api-keys", answer=KeyResource, problems=(*_ON_ONE, "unsupported-media-type"), headers=_WRITTEN,
+            body=described(EmptyBody, examples={"nothing": {}}, required=False),
         )  # fmt: skip
         routes.add(
             "DELETE", _KEY, self.revoke,
@@ -131,21 +147,43 @@ class KeysApi:
     async def rotate(
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
     ) -> Response:
-        """Give the key a new secret under the same id. The old one is dead from this answer on."""
+        """Give the key a new secret under the same id. The old one is dead from this answer on, or after a grace.
+
+        Two secrets work at a time, no more: a rotation during a grace ends at once the one that had it, and the secret
+        until now gets the grace that is asked for here. The key's `secrets` say which work and until when.
+        """
         call = await self._writes.open(request, idempotency_key=idempotency_key, status=200)
         issued: list[Issued] = []
 
         async def prepare() -> Decide:
-            await read_body(request, RotateKeyBody, optional=True)
+            body = await read_body(request, RotateKeyBody, optional=True)
+            at = moment(self._clock.now())
 
             def command(key: Active) -> RotateKey:
                 if not issued:
                     issued.append(self._issuer.issue(key.organization_id, key_id, key.environment))
-                return RotateKey(key_id, issued[0].secret)
+                return RotateKey(key_id=key_id, secret=issued[0].secret, at=at, grace_seconds=body.grace_seconds)
 
             return lambda caller, read: on_living(caller, read, key_id, command, if_match)
 
         return self._answer_issued(await self._writes.carry_out(call, 200, prepare), issued)
+
+    async def finish_rotation(
+        self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
+    ) -> Response:
+        """End a grace now: only the newest secret works from this answer on. Without a grace nothing happens.
+
+        It needs no right to grant, as it only takes away.
+        """
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=200)
+
+        async def prepare() -> Decide:
+            await read_body(request, EmptyBody, optional=True)
+            command = FinishRotation(key_id)
+            return lambda caller, read: on_living(caller, read, key_id, lambda _: command, if_match, gives=False)
+
+        written = await self._writes.carry_out(call, 200, prepare)
+        return answer(written, self._positions, KeyResource(**self._fields(written)).model_dump_json())
 
     async def revoke(
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
@@ -186,6 +224,10 @@ _CREATE_EXAMPLES: Final[dict[str, Any]] = {
         "environment": "prod",
         "expires_at": "2027-11-24T00:00:00Z",
     },
+}
+_ROTATE_EXAMPLES: Final[dict[str, Any]] = {
+    "at once": {},
+    "an hour to deploy the new one": {"grace_seconds": 3600},
 }
 _CHANGE_EXAMPLES: Final[dict[str, Any]] = {
     "rename": {"name": "old laptop"},

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, assert_never
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from keyledger.contracts.envelope import Header
+from keyledger.domain.events import KeyCreated, KeyRotated
 from keyledger.domain.keys import Absent, Active, Revoked
 from keyledger.domain.people import DeactivatedUser, Nobody, Owner, ServiceAccount, Team, User
 from keyledger.domain.times import moment
@@ -15,6 +16,7 @@ from keyledger.web.resources import (
     ActorReference,
     KeyResource,
     OwnerReference,
+    SecretReference,
     key_status,
 )
 from keyledger_commands.streams import Stream
@@ -129,6 +131,11 @@ def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
         case _:
             assert_never(key)
     first, last = stream.facts[0].header, stream.facts[-1].header
+    born = {
+        fact.event.secret.id: moment(fact.header.recorded_at)
+        for fact in stream.facts
+        if isinstance(fact.event, KeyCreated | KeyRotated)
+    }
     rotated = _last(stream, "KeyRotated")
     revoked = _last(stream, "KeyRevoked")
     return {
@@ -148,6 +155,11 @@ def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
         "revoked_at": None if revoked is None else moment(revoked.recorded_at),
         "revocation_reason": key.reason if isinstance(key, Revoked) else None,
         "rotated_at": None if rotated is None else moment(rotated.recorded_at),
+        "secrets": [
+            SecretReference(id=live.secret.id, created_at=born[live.secret.id], ends_at=live.ends_at)
+            for live in (key.secrets if isinstance(key, Active) else ())
+            if live.works_at(now)
+        ],
         "version": stream.version,
     }
 

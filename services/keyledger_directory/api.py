@@ -21,7 +21,7 @@ from keyledger.web.principal import Authenticate, Principal, insufficient
 from keyledger.web.problems import Problem
 from keyledger.web.resources import EXAMPLE_KEY, KeyResource
 from keyledger_directory.forms import EXAMPLE_CURSOR, READ_REVOKED, KeyPage, KeyQuery, NoParameters, resource
-from keyledger_directory.projector import DirectoryRow
+from keyledger_directory.projector import DirectoryRow, decode_secrets
 from keyledger_directory.store import DirectoryStore, Question
 
 LIST: Final = "/v1/api-keys"
@@ -169,8 +169,10 @@ def create_api(
             raise Problem("not-found", "there is no such API key", headers=headers)
         found = resource(key, moment(clock.now()))
         headers["ETag"] = etag(key.version)
-        # A key expires without a new version: who has seen it active must see that, whatever its ETag says.
-        if found.status == "active" and matches(if_none_match, headers["ETag"]):
+        # A key expires, and a grace ends, without a new version: who has seen it before must see that, whatever its
+        # ETag says.
+        as_it_was = found.status == "active" and len(found.secrets) == len(decode_secrets(key.row.secrets))
+        if as_it_was and matches(if_none_match, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         response.headers.update(headers)
         return found

@@ -13,8 +13,10 @@ from keyledger.web.resources import (
     KeyResource,
     KeyStatus,
     OwnerReference,
+    SecretReference,
     key_status,
 )
+from keyledger_directory.projector import KeyRow, decode_secrets
 from keyledger_directory.store import KeyView
 
 READ_REVOKED: Final = "audit:read"
@@ -81,8 +83,17 @@ def resource(key: KeyView, now: datetime) -> KeyResource:
         revoked_at=_moment(row.revoked_at),
         revocation_reason=row.revocation_reason,
         rotated_at=_moment(row.rotated_at),
+        secrets=[] if row.revoked_at is not None else _working(row, now),
         version=key.version,
     )
+
+
+def _working(row: KeyRow, now: datetime) -> list[SecretReference]:
+    secrets = [
+        SecretReference(id=secret.id, created_at=moment(secret.created_at), ends_at=_moment(secret.ends_at))
+        for secret in decode_secrets(row.secrets)
+    ]
+    return [secret for secret in secrets if secret.ends_at is None or now < secret.ends_at]
 
 
 def _moment(microseconds: int | None) -> datetime | None:

@@ -1,5 +1,6 @@
 """The lines of keys and users in the directory: a fold of each one's events. What is secret never gets here."""
 
+from collections.abc import Sequence
 from typing import Final, TypeVar, assert_never
 
 import msgspec
@@ -13,6 +14,7 @@ from keyledger.domain.events import (
     KeyEvent,
     KeyRevoked,
     KeyRotated,
+    KeyRotationFinished,
     KeyType,
     KeyUpdated,
     OrganizationCreated,
@@ -30,14 +32,27 @@ from keyledger.domain.keys import changes_of
 from keyledger.domain.times import microseconds
 
 NAME: Final = "directory"
-GENERATION: Final = 4
+GENERATION: Final = 5
 """Raise it whenever a row's form or what the fold makes of an event changes: the read model is then built anew."""
 
+
+class SecretLine(Struct, frozen=True, array_like=True):
+    """A secret as lists show it. Times in microseconds since 1970."""
+
+    id: str
+    created_at: int
+    ends_at: int | None = None
+
+
+decode_secrets: Final = msgspec.json.Decoder(tuple[SecretLine, ...]).decode
 _decode_deactivations: Final = msgspec.json.Decoder(list[tuple[int, int]]).decode
 
 
 class KeyRow(Struct, frozen=True, kw_only=True):
-    """A key as lists show it. Times in microseconds since 1970; ``created_position`` orders all keys ever made."""
+    """A key as lists show it. Times in microseconds since 1970; ``created_position`` orders all keys ever made.
+
+    ``secrets``: a list of ``SecretLine``, newest first, as JSON.
+    """
 
     organization_id: str
     created_position: int
@@ -52,6 +67,7 @@ class KeyRow(Struct, frozen=True, kw_only=True):
     created_by_user: str | None
     created_by_key: str | None
     updated_at: int
+    secrets: str
     expires_at: int | None = None
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
@@ -90,15 +106,14 @@ class KeyDirectory:
     def project(self, row: DirectoryRow | None, fact: Fact) -> DirectoryRow:
         event = fact.event
         match event:
-            case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
+            case KeyCreated() | KeyRotated() | KeyRotationFinished() | KeyUpdated() | KeyRevoked():
                 return _project_key(row, fact.header, event)
             case UserCreated():
                 return UserRow(organization_id=event.organization_id)
             case UserDeactivated():
                 header, user = fact.header, _existing(row, UserRow)
                 deactivations = [*_decode_deactivations(user.deactivations), (header.position, header.recorded_at)]
-                told = msgspec.json.encode(deactivations).decode()
-                return replace(user, deactivated_position=header.position, deactivations=told)
+                return replace(user, deactivated_position=header.position, deactivations=_json(deactivations))
             case UserReactivated():
                 return _existing(row, UserRow)
             case OrganizationCreated() | RoleDefined() | TeamCreated() | ServiceAccountCreated():
@@ -112,7 +127,13 @@ def _project_key(row: DirectoryRow | None, header: Header, event: KeyEvent) -> K
         case KeyCreated():
             return _created(header, event)
         case KeyRotated():
-            return replace(_existing(row, KeyRow), rotated_at=header.recorded_at, updated_at=header.recorded_at)
+            key = _existing(row, KeyRow)
+            secrets = _after_rotation(decode_secrets(key.secrets), header, event)
+            return replace(key, secrets=secrets, rotated_at=header.recorded_at, updated_at=header.recorded_at)
+        case KeyRotationFinished():
+            key = _existing(row, KeyRow)
+            left = [secret for secret in decode_secrets(key.secrets) if secret.id not in event.ended]
+            return replace(key, secrets=_json(left), updated_at=header.recorded_at)
         case KeyUpdated():
             changes: dict[str, object] = dict(changes_of(event))
             if "expires_at" in changes:
@@ -144,8 +165,20 @@ def _created(header: Header, event: KeyCreated) -> KeyRow:
         created_by_user=header.actor_user,
         created_by_key=header.actor_key,
         updated_at=header.recorded_at,
+        secrets=_json([SecretLine(event.secret.id, header.recorded_at)]),
         expires_at=microseconds(event.expires_at),
     )
+
+
+def _after_rotation(secrets: Sequence[SecretLine], header: Header, event: KeyRotated) -> str:
+    ends = {end.id: microseconds(end.ends_at) for end in event.ended}
+    kept = (replace(secret, ends_at=ends.get(secret.id, secret.ends_at)) for secret in secrets)
+    dead = {id_ for id_, ends_at in ends.items() if ends_at is None}
+    return _json([SecretLine(event.secret.id, header.recorded_at), *(one for one in kept if one.id not in dead)])
+
+
+def _json(lines: Sequence[object]) -> str:
+    return msgspec.json.encode(lines).decode()
 
 
 def _existing(row: DirectoryRow | None, kind: type[Kind]) -> Kind:

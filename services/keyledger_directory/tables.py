@@ -121,6 +121,7 @@ def _key_columns() -> Sequence[Column[Any]]:
         Column("created_by_user", Text),
         Column("created_by_key", Text),
         Column("updated_at", BigInteger),
+        Column("secrets", Text),
         Column("expires_at", BigInteger),
         Column("revoked_at", BigInteger),
         Column("revocation_reason", Text),

@@ -95,6 +95,28 @@ def rotate(world: World, by: str, name: str) -> None:
         key.old_token, key.token = key.token, answer.json()["key"]
 
 
+@step(r"WHO rotates NAME with a grace of (?P<seconds>\d+) seconds")
+def rotate_with_grace(world: World, by: str, name: str, seconds: str) -> None:
+    key = world.keys[name]
+    answer = world.request("POST", f"/v1/api-keys/{key.id}/rotate", by=by, json={"grace_seconds": int(seconds)})
+    assert answer.status_code == 200, answer.text
+    key.old_token, key.token = key.token, answer.json()["key"]
+    _, old = answer.json()["secrets"]
+    key.expires_at = datetime.fromisoformat(old["ends_at"]).timestamp()
+
+
+@step(r"WHO ends the grace of NAME")
+def finish_rotation(world: World, by: str, name: str) -> None:
+    world.request("POST", f"/v1/api-keys/{world.keys[name].id}/rotate/finish", by=by)
+
+
+@step(r"WHO can see that (?P<count>\d+) secrets? of NAME works?")
+def sees_secrets(world: World, by: str, count: str, name: str) -> None:
+    shown = world.request("GET", f"/v1/api-keys/{world.keys[name].id}", by=by).json()["secrets"]
+    assert len(shown) == int(count)
+    assert [secret["ends_at"] is None for secret in shown] == [True, *[False] * (int(count) - 1)]
+
+
 @step(r"WHO deletes NAME")
 def delete(world: World, by: str, name: str) -> None:
     world.request("DELETE", f"/v1/api-keys/{world.keys[name].id}", by=by)
@@ -152,6 +174,14 @@ def cannot_find(world: World, by: str, name: str) -> None:
     assert world.request("GET", f"/v1/api-keys/{world.keys[name].id}", by=by).status_code == 404
     listed = world.request("GET", "/v1/api-keys", by=by).json()["data"]
     assert world.keys[name].id not in {key["id"] for key in listed}
+
+
+@step(r"the old secret of NAME is accepted")
+def old_secret_is_accepted(world: World, name: str) -> None:
+    old = world.keys[name].old_token
+    assert old is not None
+    answer = world.verify(old)
+    assert (answer.status_code, answer.json()["key_id"]) == (200, world.keys[name].id)
 
 
 @step(r"the end of NAME has come")

@@ -23,8 +23,8 @@ class Attempts:
 
     def __init__(self, system: System, callers: Callers) -> None:
         self._system, self._world, self._callers = system, system.world, callers
-        self.answers: list[tuple[Issued, Verdict]] = []
-        """What was answered to whom, but for what a stale node says."""
+        self.answers: list[tuple[Issued, Ask, Verdict]] = []
+        """What was asked by whom and answered, but for what a stale node says."""
 
     def present(self) -> None:
         """Present some token to the node, if it runs."""
@@ -38,7 +38,7 @@ class Attempts:
         self._world.note(process, "verdict", f"{issued.key_id[-3:]} {issued.secret_id} {verdict.code}")
         self._world.happened[f"verdict {verdict.code}"] += 1
         if verdict.code != "verifier-stale":
-            self.answers.append((issued, verdict))
+            self.answers.append((issued, ask, verdict))
             self._judge(issued, verdict)
 
     def _judge(self, issued: Issued, verdict: Verdict) -> None:
@@ -59,15 +59,24 @@ class Attempts:
             )
 
     def _ended(self, issued: Issued) -> float | None:
-        """Return when it was answered that this key was revoked or this secret replaced; None where it was not."""
+        """Return when this key or secret ended, as was answered; None where it did not.
+
+        A secret ends with the grace of the rotation after it, at once by one after that or by the end of all graces.
+        """
         made = next((order.position for order in self._callers.orders if order.secret_id == issued.secret_id), 0)
-        ends = [
-            order.ended
-            for order in self._callers.orders
-            if order.outcome == "acknowledged"
-            and order.key_id == issued.key_id
-            and (order.kind == "revoke" or (order.kind == "rotate" and order.position > made > 0))
+        done = [
+            order for order in self._callers.orders if order.outcome == "acknowledged" and order.key_id == issued.key_id
         ]
+        ends = [order.ended for order in done if order.kind == "revoke"]
+        rotations = [order for order in done if order.kind == "rotate" and order.position > made > 0]
+        if rotations:
+            replaced = min(rotations, key=lambda order: order.position)
+            ends.append(replaced.ended + replaced.grace_seconds)
+            ends += [
+                order.ended
+                for order in done
+                if order.kind in ("rotate", "finish") and order.position > replaced.position
+            ]
         return min(ends, default=None)
 
     def make_up(self, edge: str) -> None:

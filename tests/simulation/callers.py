@@ -1,7 +1,7 @@
 """Those who send commands and ask for verdicts, and what they were told."""
 
 import asyncio
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from msgspec import Struct, field
 
@@ -9,6 +9,7 @@ from keyledger.contracts.registry import encode
 from keyledger.domain import keys
 from keyledger.domain.events import KeyEvent, Secret
 from keyledger.domain.identifiers import resource_id
+from keyledger.domain.times import moment
 from keyledger.eventstore.port import (
     Append,
     IdempotencyClaim,
@@ -18,13 +19,14 @@ from keyledger.eventstore.port import (
     VersionConflict,
 )
 from keyledger.verification.token import mint, secret_of
+from tests.simulation.clock import true_time
 from tests.simulation.faults import World, give
 from tests.simulation.history import ORGANIZATION, TEAM, key_of
 from tests.simulation.ledger import REFUSED, SimulatedLedger
 from tests.simulation.peppers import PEPPERS
 from tests.simulation.system import System
 
-Kind = Literal["create", "rotate", "rename", "revoke", "malformed"]
+Kind = Literal["create", "rotate", "finish", "rename", "revoke", "malformed"]
 Outcome = Literal["open", "acknowledged", "unchanged", "refused", "not written", "unknown"]
 
 ATTEMPTS: Final = 5
@@ -46,6 +48,7 @@ class Order(Struct):
     appends: list[Append] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     """The append ids of which the ledger said that they were not written."""
+    grace_seconds: int = 0
     secret_id: str | None = None
     """Of the secret that it makes."""
 
@@ -70,12 +73,12 @@ class Callers:
     def send(self, kind: Kind | None = None) -> None:
         """Send a command, and have somebody wait for its answer."""
         random, number = self._world.random, len(self.orders) + 1
-        chosen: Kind = (
-            kind or random.choices(("create", "rotate", "rename", "revoke", "malformed"), (5, 3, 4, 3, 0.5))[0]
-        )
+        chosen: Kind = kind or random.choices(get_args(Kind), (5, 3, 1, 4, 3, 0.5))[0]
         order = Order(number, chosen, resource_id("key", random.randint(1, KEYS)))
         if kind is not None:
             order.key_id = resource_id("key", KEYS + number)  # a key of its own: it changes something in any case
+        if chosen == "rotate":
+            order.grace_seconds = random.choice((0, 0, 2, 10))
         if chosen != "malformed" and self._world.chance(0.4):
             order.claim = IdempotencyClaim(b"scope %d" % number, b"request", 200)
         self.orders.append(order)
@@ -181,7 +184,12 @@ def _decide(world: World, key: keys.Key, order: Order, tokens: list[Issued]) -> 
                 ),
             )
         case "rotate":
-            return keys.decide(key, keys.RotateKey(order.key_id, _secret(world, order, tokens)))
+            secret, at = _secret(world, order, tokens), moment(true_time(world))
+            return keys.decide(
+                key, keys.RotateKey(key_id=order.key_id, secret=secret, at=at, grace_seconds=order.grace_seconds)
+            )
+        case "finish":
+            return keys.decide(key, keys.FinishRotation(order.key_id))
         case "rename" | "malformed":
             return keys.decide(key, keys.UpdateKey(key_id=order.key_id, at=_NO_TIME, name=f"name {order.number}"))
         case "revoke":

@@ -13,6 +13,7 @@ from keyledger.contracts.registry import decode
 from keyledger.contracts.topics import ALERTS, AUTH, AUTH_BY_SOURCE, EVENTS, HEADS, LEDGER
 from keyledger.detection.failed_burst import RULE
 from keyledger.domain import keys
+from keyledger.domain.times import moment
 from keyledger.eventlog.port import Record
 from keyledger.projections.port import Projection, Versioned
 from tests.simulation.attempts import Attempts
@@ -195,13 +196,15 @@ def _rebuilt_equals(system: System, name: str, rows: dict[str, Versioned[Any]]) 
 
 
 def _verdicts_are_those_of_their_position(system: System, attempts: Attempts) -> None:
-    for issued, verdict in attempts.answers:
+    for issued, ask, verdict in attempts.answers:
         rows = [
             e for e in system.database.store.streams.get(issued.key_id, ()) if e.header.position <= verdict.position
         ]
         key = key_of(rows)
         last = key.last if isinstance(key, keys.Revoked) else key
-        live = isinstance(last, keys.Active) and issued.secret_id in [one.secret.id for one in last.secrets]
+        live = isinstance(last, keys.Active) and issued.secret_id in [
+            one.secret.id for one in last.secrets if one.works_at(moment(ask.now))
+        ]
         if verdict.code == "invalid-credential":
             continue  # it says no position: judged by what it does not let in
         expected = "revoked" if isinstance(key, keys.Revoked) else "valid"

@@ -18,6 +18,7 @@ from keyledger.domain.events import (
     KeyCreated,
     KeyRevoked,
     KeyRotated,
+    KeyRotationFinished,
     KeyUpdated,
     OrganizationCreated,
     RoleDefined,
@@ -141,7 +142,7 @@ def _stream(event: Event) -> str:
             return event.team_id
         case ServiceAccountCreated():
             return event.service_account_id
-        case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
+        case KeyCreated() | KeyRotated() | KeyRotationFinished() | KeyUpdated() | KeyRevoked():
             return event.key_id
         case _:
             assert_never(event)

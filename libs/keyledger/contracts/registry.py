@@ -80,6 +80,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         events.ServiceAccountCreated,
         events.KeyCreated,
         events.KeyRotated,
+        events.KeyRotationFinished,
         events.KeyUpdated,
         events.KeyRevoked,
     )

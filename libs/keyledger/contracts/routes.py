@@ -29,6 +29,7 @@ ROUTES: Final = (
     Route("PATCH", "/v1/api-keys/{key_id}", "commands", "api-keys:update"),
     Route("DELETE", "/v1/api-keys/{key_id}", "commands", "api-keys:revoke"),
     Route("POST", "/v1/api-keys/{key_id}/rotate", "commands", "api-keys:rotate"),
+    Route("POST", "/v1/api-keys/{key_id}/rotate/finish", "commands", "api-keys:rotate"),
     Route("GET", "/v1/auth/verify", "verification", None),
     Route("POST", "/v1/users", "commands", "users:create"),
     Route("GET", "/v1/users/{user_id}", "commands", "users:read"),

@@ -8,6 +8,7 @@ from keyledger.domain.events import (
     KeyCreated,
     KeyRevoked,
     KeyRotated,
+    KeyRotationFinished,
     KeyUpdated,
     OrganizationCreated,
     RoleDefined,
@@ -64,6 +65,7 @@ SAMPLES: Final[tuple[Event, ...]] = (
         secret=Secret(id="s2", digest=bytes(range(32, 64)), pepper="0123456789ab"),
         ended=(SecretEnd(id="s1"),),
     ),
+    KeyRotationFinished(organization_id=ORGANIZATION_ID, key_id=KEY_ID, ended=("s1",)),
     KeyUpdated(organization_id=ORGANIZATION_ID, key_id=KEY_ID, name="old laptop", expires_at=None),
     KeyRevoked(organization_id=ORGANIZATION_ID, key_id=KEY_ID),
 )

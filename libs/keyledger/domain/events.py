@@ -116,6 +116,14 @@ class KeyRotated(Struct, frozen=True, kw_only=True):
     ended: tuple[SecretEnd, ...]
 
 
+class KeyRotationFinished(Struct, frozen=True, kw_only=True):
+    """What was left of a rotation's grace is over: the secrets ``ended`` (their ids) stopped to work."""
+
+    organization_id: str
+    key_id: str
+    ended: tuple[str, ...]
+
+
 class KeyUpdated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Some of a key's properties changed; what is absent stayed as it was."""
 
@@ -135,6 +143,6 @@ class KeyRevoked(Struct, frozen=True, kw_only=True):
     reason: RevocationReason = "unspecified"
 
 
-KeyEvent = KeyCreated | KeyRotated | KeyUpdated | KeyRevoked
+KeyEvent = KeyCreated | KeyRotated | KeyRotationFinished | KeyUpdated | KeyRevoked
 OwnerEvent = UserCreated | UserDeactivated | UserReactivated | TeamCreated | ServiceAccountCreated
 Event = OrganizationCreated | RoleDefined | OwnerEvent | KeyEvent

@@ -1,6 +1,6 @@
 """A key's life: created, rotated, changed, revoked."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from msgspec import UNSET, Struct, UnsetType
@@ -12,6 +12,7 @@ from keyledger.domain.events import (
     KeyEvent,
     KeyRevoked,
     KeyRotated,
+    KeyRotationFinished,
     KeyType,
     KeyUpdated,
     OwnerType,
@@ -30,6 +31,10 @@ class LiveSecret(Struct, frozen=True):
 
     secret: Secret
     ends_at: datetime | None = None
+
+    def works_at(self, at: datetime) -> bool:
+        """Say whether it works at a moment: until its end, and not at it."""
+        return self.ends_at is None or at < self.ends_at
 
 
 class Active(Struct, frozen=True, kw_only=True):
@@ -74,11 +79,19 @@ class CreateKey(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class RotateKey(Struct, frozen=True):
-    """Give the key a new secret; the old ones die at once."""
+class RotateKey(Struct, frozen=True, kw_only=True):
+    """Give the key a new secret; the one that it takes the place of works on for ``grace_seconds``."""
 
     key_id: str
     secret: Secret
+    at: datetime
+    grace_seconds: int = 0
+
+
+class FinishRotation(Struct, frozen=True):
+    """End what is left of a grace: from now on the newest secret works alone."""
+
+    key_id: str
 
 
 class UpdateKey(Struct, frozen=True, kw_only=True):
@@ -99,7 +112,7 @@ class RevokeKey(Struct, frozen=True):
     reason: RevocationReason = "unspecified"
 
 
-KeyCommand = CreateKey | RotateKey | UpdateKey | RevokeKey
+KeyCommand = CreateKey | RotateKey | FinishRotation | UpdateKey | RevokeKey
 
 
 class KeyNotFound(Exception):
@@ -128,6 +141,8 @@ def decide(key: Key, command: KeyCommand) -> list[KeyEvent]:
             return _create(key, command)
         case RotateKey():
             return _rotate(_living(key, command.key_id), command)
+        case FinishRotation():
+            return _finish(_living(key, command.key_id))
         case UpdateKey():
             return _update(_living(key, command.key_id), command)
         case RevokeKey():
@@ -173,14 +188,25 @@ def _create(key: Key, command: CreateKey) -> list[KeyEvent]:
 
 
 def _rotate(key: Active, command: RotateKey) -> list[KeyEvent]:
+    """Give the newest secret its grace. Older ones end, whatever they were promised: two at a time, never more."""
+    newest, *older = (live.secret.id for live in key.secrets)
+    grace = SecretEnd(id=newest, ends_at=command.at + timedelta(seconds=command.grace_seconds))
     return [
         KeyRotated(
             organization_id=key.organization_id,
             key_id=key.key_id,
             secret=command.secret,
-            ended=tuple(SecretEnd(id=live.secret.id) for live in key.secrets),
+            ended=(grace if command.grace_seconds else SecretEnd(id=newest), *(SecretEnd(id=id_) for id_ in older)),
         ),
     ]
+
+
+def _finish(key: Active) -> list[KeyEvent]:
+    """End all but the newest, also what has run out by our clock: a verifier's may be behind."""
+    older = tuple(live.secret.id for live in key.secrets[1:])
+    if not older:
+        return []
+    return [KeyRotationFinished(organization_id=key.organization_id, key_id=key.key_id, ended=older)]
 
 
 def _update(key: Active, command: UpdateKey) -> list[KeyEvent]:
@@ -219,6 +245,9 @@ def evolve(key: Key, event: KeyEvent) -> Key:
             )
         case KeyRotated():
             return replace(_active(key), secrets=after_rotation(_active(key).secrets, event))
+        case KeyRotationFinished():
+            left = tuple(live for live in _active(key).secrets if live.secret.id not in event.ended)
+            return replace(_active(key), secrets=left)
         case KeyUpdated():
             return replace(_active(key), **changes_of(event))
         case KeyRevoked():

@@ -11,6 +11,7 @@ from keyledger.domain.events import (
     KeyEvent,
     KeyRevoked,
     KeyRotated,
+    KeyRotationFinished,
     KeyUpdated,
     OrganizationCreated,
     OwnerEvent,
@@ -50,7 +51,7 @@ def project(row: Record | None, fact: Fact) -> Record | None:
     """Return the record of the fact's stream after the fact."""
     event = fact.event
     match event:
-        case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
+        case KeyCreated() | KeyRotated() | KeyRotationFinished() | KeyUpdated() | KeyRevoked():
             return _project_key(row, event, fact.header.position)
         case UserCreated() | UserDeactivated() | UserReactivated() | TeamCreated() | ServiceAccountCreated():
             return _project_owner(row, event, fact.header.position)
@@ -74,6 +75,9 @@ def _project_key(row: Record | None, event: KeyEvent, position: int) -> KeyRecor
         case KeyRotated():
             key = _key(row, event.key_id)
             return replace(key, secrets=_after_rotation(key.secrets, event))
+        case KeyRotationFinished():
+            key = _key(row, event.key_id)
+            return replace(key, secrets=tuple(secret for secret in key.secrets if secret.id not in event.ended))
         case KeyUpdated():
             return _updated(_key(row, event.key_id), event)
         case KeyRevoked():

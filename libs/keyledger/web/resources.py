@@ -31,6 +31,14 @@ class ActorReference(BaseModel):
     key: str | None
 
 
+class SecretReference(BaseModel):
+    """A secret that works, by its id, which the records of attempts name too."""
+
+    id: str
+    created_at: AwareDatetime
+    ends_at: AwareDatetime | None = Field(description="The end of its grace; null: it has none, it is the newest")
+
+
 EXAMPLE_KEY: Final[dict[str, Any]] = {
     "id": "key_01hXk3fJ7Qb4dU6wAs3MnP",
     "organization_id": "org_01hXk3fJ7Qa9cT5vZr2LmN",
@@ -48,6 +56,7 @@ EXAMPLE_KEY: Final[dict[str, Any]] = {
     "revoked_at": None,
     "revocation_reason": None,
     "rotated_at": None,
+    "secrets": [{"id": "9f86d081884c7d65", "created_at": "2026-11-24T05:47:11.204518Z", "ends_at": None}],
     "version": 1,
 }
 
@@ -73,4 +82,7 @@ class KeyResource(BaseModel):
     revoked_at: AwareDatetime | None
     revocation_reason: RevocationReason | None
     rotated_at: AwareDatetime | None = Field(description="When it last got a new secret; null: never since its birth")
+    secrets: list[SecretReference] = Field(
+        description="Those that work, newest first: two while a rotation's grace runs, none of a revoked key"
+    )
     version: int = Field(description="Counts the key's changes. It is the ETag, which If-Match is compared with")

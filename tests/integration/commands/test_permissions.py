@@ -60,7 +60,7 @@ async def target(world: World, route: Route) -> Target:
     for name in ("key_id", "user_id", "team_id", "service_account_id"):
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", await something(world, name))
-    status = 200 if path.endswith(("/rotate", "activate")) else SUCCESS[route.method]
+    status = 200 if path.endswith(("/rotate", "/finish", "activate")) else SUCCESS[route.method]
     return Target(route.method, path, BODIES.get((route.method, route.path)), status)
 
 

@@ -2,11 +2,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from keyledger.contracts.freshness import Head
-from keyledger.domain.times import moment
+from keyledger.domain.events import SecretEnd
+from keyledger.domain.times import microseconds, moment
 from keyledger.web.positions import PositionTokens
 from tests.integration.directory.serving import POSITIONS, Directory, caller, serving
 from tests.unit.projections.written import (
@@ -17,6 +19,7 @@ from tests.unit.projections.written import (
     USER,
     created,
     deactivated,
+    finished,
     key_id,
     personal,
     reactivated,
@@ -27,6 +30,16 @@ from tests.unit.projections.written import (
 )
 
 HOUR = 3_600_000_000
+
+
+async def secrets(directory: Directory, path: str, **headers: Any) -> list[tuple[str, int | None, int | None]]:
+    """Return id, creation and end (us) of a key's secrets as they are shown."""
+    shown = (await directory.get(path, **headers)).json()["secrets"]
+
+    def us(time: str | None) -> int | None:
+        return None if time is None else microseconds(datetime.fromisoformat(time))
+
+    return [(secret["id"], us(secret["created_at"]), us(secret["ends_at"])) for secret in shown]
 
 
 class DirectoryApi:
@@ -63,6 +76,7 @@ class DirectoryApi:
             "revoked_at": None,
             "revocation_reason": None,
             "rotated_at": None,
+            "secrets": [{"id": "1", "created_at": born, "ends_at": None}],
             "version": 1,
         }
         assert answer.headers["etag"] == '"1"'
@@ -77,6 +91,32 @@ class DirectoryApi:
         assert (
             datetime.fromisoformat(key["rotated_at"]) == datetime.fromisoformat(key["updated_at"]) == moment(START + 3)
         )
+
+    async def test_a_key_shows_which_secrets_work_newest_first_and_until_when(self, directory: Directory) -> None:
+        ledger, path = directory.ledger, f"/v1/api-keys/{key_id(1)}"
+        later, end = moment(START + 2 * HOUR), moment(START + HOUR)
+        graceful = rotated(1, to="2", ended=[SecretEnd(id="1", ends_at=later)])
+        await directory.relay(ledger.add(created(1)), ledger.add(graceful))
+        assert await secrets(directory, path) == [("2", START + 2, None), ("1", START + 1, START + 2 * HOUR)]
+        again = rotated(1, to="3", ended=[SecretEnd(id="2", ends_at=end), SecretEnd(id="1")])
+        await directory.relay(ledger.add(again))
+        assert await secrets(directory, path) == [("3", START + 3, None), ("2", START + 2, START + HOUR)]
+        (listed,) = (await directory.get("/v1/api-keys")).json()["data"]
+        version = (await directory.get(path)).headers["etag"]
+        assert listed == (await directory.get(path)).json()
+        await directory.get(path, 304, if_none_match=version)
+        directory.clock.wall = START + HOUR  # the end comes without a new version
+        assert await secrets(directory, path, if_none_match=version) == [("3", START + 3, None)]
+
+    async def test_a_grace_that_was_ended_is_shown_no_more(self, directory: Directory) -> None:
+        ledger, path = directory.ledger, f"/v1/api-keys/{key_id(1)}"
+        end = SecretEnd(id="1", ends_at=moment(START + HOUR))
+        await directory.relay(ledger.add(created(1)), ledger.add(rotated(1, ended=[end])), ledger.add(finished(1, "1")))
+        assert await secrets(directory, path) == [("2", START + 2, None)]
+        directory.caller = caller("api-keys:read", "audit:read")
+        await directory.relay(ledger.add(revoked(1)))
+        (gone,) = (await directory.get("/v1/api-keys?status=revoked")).json()["data"]
+        assert gone["secrets"] == []
 
     async def test_the_newest_key_comes_first(self, directory: Directory) -> None:
         await directory.relay(*(directory.ledger.add(created(n)) for n in (3, 1, 2)))

@@ -3,13 +3,25 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from keyledger.domain.events import KeyCreated, KeyEvent, KeyRevoked, KeyRotated, KeyUpdated, Secret, SecretEnd
+from keyledger.domain.events import (
+    KeyCreated,
+    KeyEvent,
+    KeyRevoked,
+    KeyRotated,
+    KeyRotationFinished,
+    KeyUpdated,
+    Secret,
+    SecretEnd,
+)
 from keyledger.domain.keys import (
     Absent,
     Active,
     CreateKey,
+    FinishRotation,
     Key,
     KeyCommand,
     KeyNotFound,
@@ -58,7 +70,12 @@ CREATED = KeyCreated(
     secret=FIRST,
 )
 PERSONAL = replace(CREATED, type="personal", owner_type="user", owner_id="user_a", role=None)
+ROTATE = RotateKey(key_id="key_a", secret=SECOND, at=NOW)
 REVOKED = KeyRevoked(organization_id="org_a", key_id="key_a")
+
+GRACEFUL = KeyRotated(
+    organization_id="org_a", key_id="key_a", secret=SECOND, ended=(SecretEnd(id="s1", ends_at=LATER),)
+)
 
 keys: Decider[Key, KeyCommand, KeyEvent] = Decider(initial=Absent(), decide=decide, evolve=evolve)
 
@@ -94,21 +111,57 @@ def test_a_key_is_not_born_expired(expiry: datetime) -> None:
 
 def test_a_rotation_ends_the_old_secret_at_once() -> None:
     rotated = KeyRotated(organization_id="org_a", key_id="key_a", secret=SECOND, ended=(SecretEnd(id="s1"),))
-    outcome = keys.given(CREATED).when(RotateKey("key_a", SECOND)).then(rotated)
+    outcome = keys.given(CREATED).when(ROTATE).then(rotated)
     assert isinstance(outcome.state, Active)
     assert outcome.state.secrets == (LiveSecret(SECOND),)
 
 
-def test_a_rotation_ends_a_secret_that_still_had_a_grace() -> None:
-    graceful = KeyRotated(
-        organization_id="org_a", key_id="key_a", secret=SECOND, ended=(SecretEnd(id="s1", ends_at=LATER),)
-    )
-    given = keys.given(CREATED, graceful)
-    assert isinstance(given.state, Active)
-    assert given.state.secrets == (LiveSecret(SECOND), LiveSecret(FIRST, LATER))
-    outcome = given.when(RotateKey("key_a", THIRD))
+def test_a_rotation_with_a_grace_lets_the_old_secret_work_until_its_end() -> None:
+    outcome = keys.given(CREATED).when(replace(ROTATE, grace_seconds=30 * 24 * 3600)).then(GRACEFUL)
     assert isinstance(outcome.state, Active)
-    assert outcome.state.secrets == (LiveSecret(THIRD),)
+    assert outcome.state.secrets == (LiveSecret(SECOND), LiveSecret(FIRST, LATER))
+    assert outcome.state.secrets[1].works_at(LATER - timedelta(microseconds=1))
+    assert not outcome.state.secrets[1].works_at(LATER)
+
+
+@pytest.mark.parametrize("grace_seconds", [0, 60])
+def test_a_rotation_ends_at_once_what_still_had_a_grace(grace_seconds: int) -> None:
+    again = RotateKey(key_id="key_a", secret=THIRD, at=NOW, grace_seconds=grace_seconds)
+    end = NOW + timedelta(seconds=grace_seconds) if grace_seconds else None
+    ended = (SecretEnd(id="s2", ends_at=end), SecretEnd(id="s1"))
+    rotated = KeyRotated(organization_id="org_a", key_id="key_a", secret=THIRD, ended=ended)
+    outcome = keys.given(CREATED, GRACEFUL).when(again).then(rotated)
+    assert isinstance(outcome.state, Active)
+    assert outcome.state.secrets[0] == LiveSecret(THIRD)
+    assert FIRST not in [live.secret for live in outcome.state.secrets]
+
+
+@given(st.lists(st.none() | st.integers(0, 30 * 24 * 3600), max_size=8))
+def test_never_more_than_two_secrets_live_and_the_newest_has_no_end(steps: list[int | None]) -> None:
+    facts: list[KeyEvent] = [CREATED]
+    newest = FIRST
+    for number, grace_seconds in enumerate(steps):
+        if grace_seconds is None:
+            facts += decide(fold(facts), FinishRotation("key_a"))
+        else:
+            newest = Secret(id=f"n{number}", digest=b"n", pepper="p")
+            at = NOW + timedelta(days=number)
+            facts += decide(fold(facts), RotateKey(key_id="key_a", secret=newest, at=at, grace_seconds=grace_seconds))
+        key = fold(facts)
+        assert isinstance(key, Active)
+        first, *others = key.secrets
+        assert first == LiveSecret(newest)
+        assert len(others) <= (0 if grace_seconds is None else 1)
+        assert all(live.ends_at is not None for live in others)
+
+
+def test_a_grace_can_be_ended_early_and_then_there_is_none_to_end() -> None:
+    finished = KeyRotationFinished(organization_id="org_a", key_id="key_a", ended=("s1",))
+    outcome = keys.given(CREATED, GRACEFUL).when(FinishRotation("key_a")).then(finished)
+    assert isinstance(outcome.state, Active)
+    assert outcome.state.secrets == (LiveSecret(SECOND),)
+    keys.given(CREATED, GRACEFUL, finished).when(FinishRotation("key_a")).then_nothing()
+    keys.given(CREATED).when(FinishRotation("key_a")).then_nothing()
 
 
 def test_an_update_says_only_what_changes() -> None:
@@ -150,7 +203,7 @@ def test_a_key_is_revoked_with_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [RotateKey("key_a", SECOND), UpdateKey(key_id="key_a", at=NOW, name="new"), RevokeKey("key_a")]
+    "command", [ROTATE, FinishRotation("key_a"), UpdateKey(key_id="key_a", at=NOW, name="new"), RevokeKey("key_a")]
 )
 @pytest.mark.parametrize("facts", [[], [CREATED, REVOKED]], ids=["unknown", "revoked"])
 def test_nothing_happens_to_a_key_that_is_not_there_or_not_any_more(facts: list[KeyEvent], command: KeyCommand) -> None:

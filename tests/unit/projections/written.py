@@ -13,8 +13,10 @@ from keyledger.domain.events import (
     KeyCreated,
     KeyRevoked,
     KeyRotated,
+    KeyRotationFinished,
     KeyUpdated,
     Secret,
+    SecretEnd,
     TeamCreated,
     UserCreated,
     UserDeactivated,
@@ -49,9 +51,13 @@ def created(number: int, **changes: object) -> KeyCreated:
     return replace(event, **changes)
 
 
-def rotated(number: int) -> KeyRotated:
-    secret = Secret(id="2", digest=b"another", pepper="p")
-    return KeyRotated(organization_id=ORGANIZATION, key_id=key_id(number), secret=secret, ended=())
+def rotated(number: int, *, to: str = "2", ended: Sequence[SecretEnd] = ()) -> KeyRotated:
+    secret = Secret(id=to, digest=b"another", pepper="p")
+    return KeyRotated(organization_id=ORGANIZATION, key_id=key_id(number), secret=secret, ended=tuple(ended))
+
+
+def finished(number: int, *ended: str) -> KeyRotationFinished:
+    return KeyRotationFinished(organization_id=ORGANIZATION, key_id=key_id(number), ended=ended)
 
 
 def renamed(number: int, name: str) -> KeyUpdated:
@@ -119,7 +125,7 @@ class Written(Struct):
 
 def _stream(event: Event) -> str:
     match event:
-        case KeyCreated() | KeyRotated() | KeyUpdated() | KeyRevoked():
+        case KeyCreated() | KeyRotated() | KeyRotationFinished() | KeyUpdated() | KeyRevoked():
             return event.key_id
         case UserCreated() | UserDeactivated() | UserReactivated():
             return event.user_id

@@ -27,6 +27,7 @@ ALLOWED = {
 maybe_hour = st.none() | HOURS
 steps = st.one_of(
     st.tuples(st.just("rotate"), maybe_hour),
+    st.tuples(st.just("finish"), st.none()),
     st.tuples(st.just("expiry"), maybe_hour),
     st.tuples(st.just("role"), st.sampled_from(ROLES)),
     st.tuples(st.just("revoke"), st.none()),
@@ -70,6 +71,9 @@ class Model:
                 ended = [SecretEnd(id=live.secret.id, ends_at=hour(ends)) for live in key.secrets]
                 secret_id, token = facts.rotate(self.org, key_id, ended=ended)
                 self.tokens.append((key_id, secret_id, token))
+            case ("finish", _):
+                for event in keys.decide(key, keys.FinishRotation(key_id)):
+                    facts.append(key_id, event)
             case ("expiry", at):
                 facts.update(self.org, key_id, expires_at=hour(at))
             case ("role", role):

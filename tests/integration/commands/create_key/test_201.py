@@ -13,7 +13,8 @@ LEDGERS = ["memory", "sqlite"]
 async def test_only_a_name_is_needed(world: World) -> None:
     made = (await world.send("POST", "/v1/api-keys", json={"name": "laptop"})).json()
     mine = made["owner"]["id"]
-    token = made.pop("key")
+    token, (secret,) = made.pop("key"), made.pop("secrets")
+    assert (secret["created_at"], secret["ends_at"]) == ("2026-11-24T06:00:00Z", None)
     assert made == {
         "id": f"key_{token.split('_')[2]}",
         "organization_id": world.organization_id,

@@ -28,8 +28,12 @@ async def test_412_for_another_version(world: World) -> None:
     assert await world.works(made["key"])
 
 
-async def test_422_for_a_wish_that_is_not_understood(world: World) -> None:
+@pytest.mark.parametrize(
+    ("wish", "wanted"),
+    [("grace", 60), *[("grace_seconds", seconds) for seconds in (-1, 2_592_001, 1.5, "60", True, None)]],
+)
+async def test_422_for_a_wish_that_is_not_understood(world: World, wish: str, wanted: object) -> None:
     made = await world.created()
-    answered = await world.send("POST", f"/v1/api-keys/{made['id']}/rotate", json={"grace_seconds": 60})
-    assert pointers(answered) == ["#/grace_seconds"]
+    answered = await world.send("POST", f"/v1/api-keys/{made['id']}/rotate", json={wish: wanted})
+    assert pointers(answered) == [f"#/{wish}"]
     assert await world.works(made["key"])
