@@ -23,7 +23,7 @@ from keyledger_anomalies.alerts import Publish
 RETRY_SECONDS: Final = 0.2
 MAX_WAITING_RECORDS: Final = 500
 GATHER_SECONDS: Final = 0.005
-"""A batch costs about as much as folding twenty records: a busy lane gathers so long, an idle one writes at once."""
+"""How long a busy lane pauses after a batch, so that the next is larger; an idle one writes at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class ChangelogLane:
         topic: the changelog.
         partition: of the changelog, the same as that of the attempts.
         forget: deletes entries by tombstone and returns when that is acknowledged; may raise LogUnavailable.
-        clock: waits between retries.
+        clock: waits between batches and retries.
     """
 
     def __init__(
