@@ -1,4 +1,4 @@
-"""The application of this service: the routes of keys and of those who own them."""
+"""The application of this service: the routes of keys, of roles, and of those who own them."""
 
 from fastapi import FastAPI
 
@@ -6,11 +6,13 @@ from keyledger.contracts.ports import Clock, Randomness
 from keyledger.eventstore.port import Ledger
 from keyledger.verification.peppers import Peppers
 from keyledger.web.app import create_app
+from keyledger.web.cursors import Cursors
 from keyledger.web.positions import position_tokens
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.issuing import Issuer
 from keyledger_commands.keys_api import KeysApi
 from keyledger_commands.people_api import PeopleApi
+from keyledger_commands.roles_api import RolesApi
 from keyledger_commands.routing import Routes
 from keyledger_commands.streams import Streams
 from keyledger_commands.writing import InForce, Writes, at_once
@@ -40,6 +42,9 @@ def create_api(
         randomness=randomness,
     )
     people = PeopleApi(ledger, streams, writes, positions=positions, randomness=randomness)
+    cursors = Cursors(peppers.derived("keyledger commands cursors"))
+    roles = RolesApi(ledger, streams, writes, positions=positions, cursors=cursors)
     keys.add_to(routes)
+    roles.add_to(routes)
     people.add_to(routes)
     return app

@@ -20,6 +20,7 @@ from keyledger.domain.keys import Absent, Active, Key, LiveSecret, Revoked
 from keyledger.domain.organizations import Organization
 from keyledger.domain.people import DeactivatedUser, Nobody, ServiceAccount, Team, User, roles_of
 from keyledger.domain.permissions import Authority
+from keyledger.domain.roles import Defined
 from keyledger.domain.times import moment
 from keyledger.verification.fingerprint import fingerprint, fingerprint_key
 from keyledger.verification.peppers import KeyedDigest, Peppers, digest
@@ -192,7 +193,10 @@ async def _standing(key: Active, stream: Stream, read: Read) -> _Standing | None
         owner_type=key.owner_type,
         owner_id=key.owner_id,
         authority=Authority(
-            tuple(tuple(role for name in layer if (role := loaded[name].role) is not None) for layer in layers)
+            tuple(
+                tuple(role.definition for name in layer if isinstance(role := loaded[name].role, Defined))
+                for layer in layers
+            )
         ),
         rests_on={key.key_id: stream.version, **{name: found.version for name, found in loaded.items()}},
     )

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from keyledger.domain.events import Environment, KeyType
-from keyledger.domain.permissions import BUILTIN_ROLES
+from keyledger.domain.identifiers import ROLE_ID
+from keyledger.domain.permissions import ANY, BUILTIN_ROLES, UNPRIVILEGED
 from keyledger.verification.token import stands_in
 from keyledger.web.documents import JSON
 from keyledger.web.problems import Problem
@@ -25,8 +26,8 @@ Body = TypeVar("Body", bound=BaseModel)
 _RFC3339: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII | re.IGNORECASE
 )
-_ROLE_ID: Final = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
-ROLE_IDS: Final = ", ".join(builtin.role for builtin in BUILTIN_ROLES)
+_PERMISSION: Final = re.compile(r"^(\*|[A-Za-z0-9._-]{1,64}):(\*|[A-Za-z0-9._-]{1,64})$")
+_ROLE_IDS: Final = ", ".join(builtin.role for builtin in BUILTIN_ROLES)
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -56,8 +57,18 @@ def _email(text: str) -> str:
 
 
 def _role(text: str) -> str:
-    if _ROLE_ID.fullmatch(text) is None:
-        raise PydanticCustomError("role", "Write a role's id, such as {ids}", {"ids": ROLE_IDS})
+    if ROLE_ID.fullmatch(_fit_to_keep(text)) is None:
+        raise PydanticCustomError("role", "Write a role's id, such as {ids}", {"ids": _ROLE_IDS})
+    return text
+
+
+def _grant(text: str) -> str:
+    return text if text in {ANY, UNPRIVILEGED} else _role(text)
+
+
+def _permission(text: str) -> str:
+    if _PERMISSION.fullmatch(_fit_to_keep(text)) is None:
+        raise PydanticCustomError("permission", "Write resource:action, either of which may be *")
     return text
 
 
@@ -84,9 +95,27 @@ RoleId = Annotated[
     str,
     AfterValidator(_role),
     Field(
-        json_schema_extra={"pattern": _ROLE_ID.pattern},
-        description="The id of a role: `viewer`, `developer`, `administrator`, `api_manager`",
+        json_schema_extra={"pattern": ROLE_ID.pattern},
+        description="The id of a role: `viewer`, `developer`, `administrator`, `api_manager`, or one of yours",
         examples=["developer"],
+    ),
+]
+Permissions = Annotated[
+    list[
+        Annotated[
+            str,
+            AfterValidator(_permission),
+            Field(json_schema_extra={"pattern": _PERMISSION.pattern}, examples=["agents:read"]),
+        ]
+    ],
+    Field(max_length=200, description="What the role allows: `resource:action`, `*` on either side"),
+]
+Grants = Annotated[
+    list[Annotated[str, AfterValidator(_grant), Field(examples=["viewer"])]],
+    Field(
+        max_length=200,
+        description="Which roles its holder may hand out, by their ids; `*`: every role; "
+        f"`{UNPRIVILEGED}`: each that hands out nothing and may only read what is Keyledger's own",
     ),
 ]
 Expiry = Annotated[
@@ -165,6 +194,23 @@ class CreateUserBody(_Closed):
     def all_roles(self) -> tuple[str, ...]:
         """The roles that were asked for, each once."""
         return tuple(dict.fromkeys(self.roles or [self.role or "viewer"]))
+
+
+class CreateRoleBody(_Closed):
+    """A new role. Nobody gives a role what their own key does not have."""
+
+    id: RoleId
+    name: Name
+    permissions: Permissions
+    grants: Grants = []
+
+
+class ChangeRoleBody(_Closed):
+    """What is to be changed of a role (JSON Merge Patch, RFC 7396): a list that is sent takes the other's place."""
+
+    name: Name = ""
+    permissions: Permissions = []
+    grants: Grants = []
 
 
 class CreateTeamBody(_Closed):

@@ -1,5 +1,7 @@
 """The first start: an organization, its roles, an administrator and the root key, in a file that nobody else can read.
 
+Each later start defines the built-in roles anew where a newer version of the program has changed them.
+
 Every id is derived: whoever starts, however often, and whoever else starts at the same time, aims at the same streams,
 and the ledger lets each be begun once. So a start that was killed anywhere is simply gone on with. The file is written
 before the key: the key then gets the secret that stands there. The root key's id follows from the master and not from
@@ -18,9 +20,9 @@ import structlog
 from keyledger.contracts.ports import Clock, Randomness
 from keyledger.contracts.registry import encode
 from keyledger.domain.events import Event, KeyCreated, KeyRotated, Secret
-from keyledger.domain.identifiers import Kind, resource_id
+from keyledger.domain.identifiers import Kind, resource_id, role_stream
 from keyledger.domain.keys import Absent, CreateKey, decide
-from keyledger.domain.organizations import FoundOrganization, seed
+from keyledger.domain.organizations import FoundOrganization, builtin_roles, seed
 from keyledger.domain.times import moment
 from keyledger.eventstore.port import Append, CheckpointMoved, Ledger, Profile, VersionConflict
 from keyledger.runtime.masters import FILE_NAME as PEPPER_FILE
@@ -89,6 +91,7 @@ class _Bootstrap:
     async def complete(self) -> Path | None:
         await self._check_master()
         root = (await self._streams.load([self._key_id]))[self._key_id]
+        await self._renew_builtin_roles()
         if root.version:
             await self._remember()
             self._warn_of_another(root)
@@ -131,6 +134,15 @@ class _Bootstrap:
         with suppress(CheckpointMoved):
             await self._ledger.move_checkpoint(_DONE, expected=0, new=1)
 
+    async def _renew_builtin_roles(self) -> None:
+        """Define the built-in roles anew where this version has others; at a first start none is there yet."""
+        events = {
+            role_stream(self._organization_id, event.role): event for event in builtin_roles(self._organization_id)
+        }
+        for name, held in (await self._streams.load(events)).items():
+            if held.version and held.events[-1] != events[name]:
+                await self._write(name, held.version, [events[name]])
+
     async def _seed(self) -> None:
         command = FoundOrganization(
             organization_id=self._organization_id,
@@ -160,11 +172,15 @@ class _Bootstrap:
 
     async def _begin(self, stream: str, events: Sequence[Event], profile: Profile | None = None) -> bool:
         """Write the first events of a stream; False where somebody, perhaps an earlier start, has begun it."""
+        return await self._write(stream, 0, events, profile)
+
+    async def _write(self, stream: str, version: int, events: Sequence[Event], profile: Profile | None = None) -> bool:
+        """Write events behind a version; False where somebody was faster."""
         append = Append(
             append_id=self._randomness.token_hex(16),
             organization_id=self._organization_id,
             stream=stream,
-            expected_version=0,
+            expected_version=version,
             events=tuple(encode(event) for event in events),
             request_id=_REQUEST_ID,
             profile=profile,

@@ -1,4 +1,4 @@
-"""What a key would be able to do, and whether the caller may hand that out."""
+"""What a key or role would be able to do, and whether the caller may hand that out."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,8 @@ from msgspec import Struct
 from keyledger.domain.events import OwnerType
 from keyledger.domain.identifiers import is_resource_id, role_stream
 from keyledger.domain.people import DeactivatedUser, Owner, ServiceAccount, Team, User, roles_of
+from keyledger.domain.permissions import EVERYTHING, Role
+from keyledger.domain.roles import Defined
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
 from keyledger_commands.streams import NEW, Read, Stream
@@ -26,6 +28,8 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     owner_stream: Stream
     """``NEW`` where nobody is there."""
     guards: dict[str, int]
+    roles: dict[str, Role]
+    """Those that exist of the roles that were asked for, or that the owner has, by their ids."""
     undefined: frozenset[str]
     """Roles that were asked for and do not exist."""
 
@@ -55,14 +59,16 @@ async def look_around(
     loaded = await read(asked_for)
     stream = NEW if owner_id is None else loaded.get(owner_id, NEW)
     owner_stream = stream if is_owner_in(organization_id, stream, owner_type) else NEW
-    if None in asked:
-        inherited = [role_stream(organization_id, role) for role in roles_of(owner_stream.owner)]
-        missing = [stream for stream in inherited if stream not in loaded]
-        loaded |= await read(missing) if missing else {}
+    inherited = roles_of(owner_stream.owner) if None in asked else ()
+    missing = [name for role in inherited if (name := role_stream(organization_id, role)) not in loaded]
+    loaded |= await read(missing) if missing else {}
+    held = {role: loaded[role_stream(organization_id, role)].role for role in (*named, *inherited)}
+    roles_there = {id_: role.definition for id_, role in held.items() if isinstance(role, Defined)}
     return Circumstances(
         owner_stream=owner_stream,
         guards={name: stream.version for name, stream in loaded.items()},
-        undefined=frozenset(role for role in named if not loaded[role_stream(organization_id, role)].version),
+        roles=roles_there,
+        undefined=frozenset(named).difference(roles_there),
     )
 
 
@@ -79,6 +85,25 @@ def check_grant(principal: Principal, around: Circumstances, roles: Iterable[str
         Problem: ``not-grantable``. Else rotating an administrator's key would be a way to become one.
     """
     effective = [granted for role in roles for granted in ((role,) if role is not None else roles_of(around.owner))]
-    beyond = sorted({role for role in effective if not principal.may_grant([role])})
+    beyond = sorted({id_ for id_ in effective if not principal.authority.may_grant(_definition(around, id_))})
     if beyond:
         raise Problem("not-grantable", f"your key's role may not hand out: {', '.join(beyond)}")
+
+
+def _definition(around: Circumstances, role: str) -> Role:
+    """Return a role; one that does not exist counts as one that may do everything: it may be defined as that."""
+    return around.roles.get(role) or Role(role, role, frozenset({EVERYTHING}), frozenset())
+
+
+def check_definition(principal: Principal, before: Role | None, after: Role) -> None:
+    """Return if the caller has all that a role gets that it had not before (None: it was not there).
+
+    Raises:
+        Problem: ``not-grantable``. Else defining a role would be a way to become an administrator.
+    """
+    had, authority = before or Role(after.id, after.name, frozenset(), frozenset()), principal.authority
+    permissions = [one for one in sorted(after.permissions) if not had.allows(one) and not authority.allows(one)]
+    grants = [one for one in sorted(after.grants) if not had.may_pass_on(one) and not authority.may_pass_on(one)]
+    beyond = [*permissions, *(f"to grant {grant}" for grant in grants)]
+    if beyond:
+        raise Problem("not-grantable", f"your key itself has no permission: {', '.join(beyond)}")

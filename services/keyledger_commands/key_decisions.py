@@ -22,7 +22,7 @@ from keyledger.domain.people import DeactivatedUser, Nobody
 from keyledger.web.conditions import check_if_match
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
-from keyledger_commands.bodies import ROLE_IDS, CreateKeyBody
+from keyledger_commands.bodies import CreateKeyBody
 from keyledger_commands.granting import OWNER_WORDS, check_grant, look_around
 from keyledger_commands.streams import NEW, Read, Stream, died_with_owner
 from keyledger_commands.writing import Decision
@@ -47,7 +47,7 @@ async def creation(caller: Principal, read: Read, command: CreateKey) -> Decisio
     if isinstance(around.owner, DeactivatedUser):
         raise refused("owner_id", "the user is deactivated")
     if around.undefined:
-        raise refused("role", f"there is no such role; there are {ROLE_IDS}")
+        raise refused("role", "there is no such role")
     events = _decided(Absent(), command)
     check_grant(caller, around, [command.role])
     return Decision(stream=command.key_id, before=NEW, events=events, guards=around.guards)
@@ -81,7 +81,7 @@ async def on_living(
     if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
         raise Problem("not-grantable", "its owner is not there")
     if around.undefined - {key.role}:
-        raise refused("role", f"there is no such role; there are {ROLE_IDS}")
+        raise refused("role", "there is no such role")
     check_grant(caller, around, roles)
     return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)), guards=around.guards)
 

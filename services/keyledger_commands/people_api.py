@@ -1,9 +1,9 @@
 """Users, teams and service accounts. Reads fold the ledger, so they are never behind."""
 
 from collections.abc import Callable
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
-from fastapi import Header, Request
+from fastapi import Request
 from fastapi.responses import Response
 from msgspec import Struct
 from pydantic import BaseModel
@@ -22,12 +22,11 @@ from keyledger.domain.people import (
 )
 from keyledger.eventstore.port import Ledger, Profile
 from keyledger.web.conditions import IfMatch, etag
-from keyledger.web.documents import JSON, POSITION_HEADER
+from keyledger.web.documents import JSON
 from keyledger.web.idempotency import IdempotencyKey
 from keyledger.web.positions import PositionTokens
 from keyledger.web.principal import Principal
-from keyledger.web.problems import Problem
-from keyledger_commands.answering import answer
+from keyledger_commands.answering import AtLeast, answer, reflected
 from keyledger_commands.bodies import (
     CreateServiceAccountBody,
     CreateTeamBody,
@@ -43,15 +42,6 @@ from keyledger_commands.streams import Read, Stream, Streams
 from keyledger_commands.views import ServiceAccountResource, TeamResource, UserResource, owner_resource
 from keyledger_commands.writing import Decide, Decision, Writes
 
-AtLeast = Annotated[
-    str | None,
-    Header(
-        alias="Keyledger-At-Least",
-        max_length=200,
-        description="A `Keyledger-Position` that the answer must include. The ledger itself is read here, so it does; "
-        "a token that is forged, of another ledger or beyond its head is refused.",
-    ),
-]
 _WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed", "Location")
 _CHANGED: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed")
 _EMPTY: Final = described(EmptyBody, examples={"nothing": {}}, required=False)
@@ -243,13 +233,10 @@ class PeopleApi:
         return answer(written, self._positions, resource.model_dump_json())
 
     async def _read(self, request: Request, kind: OwnerType, owner_id: str, at_least: str | None) -> Response:
-        head = (await self._ledger.head()).position  # before the rest: the answer holds at least this
-        if at_least is not None and self._positions.read(at_least) > head:
-            raise Problem("invalid-position-token", "it is beyond the end of this ledger")
+        here = await reflected(self._ledger, self._positions, at_least)  # before the rest: it holds at least this
         stream = await existing_owner(caller_of(request).principal, self._streams.load, kind, owner_id)
         resource = owner_resource(stream.owner, stream, await self._profile(stream))
-        headers = {"ETag": etag(stream.version), POSITION_HEADER: self._positions.write(head)}
-        return Response(resource.model_dump_json(), 200, headers, JSON)
+        return Response(resource.model_dump_json(), 200, {"ETag": etag(stream.version), **here}, JSON)
 
     async def _profile(self, stream: Stream) -> Profile | None:
         owner = stream.owner

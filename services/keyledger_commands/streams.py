@@ -11,12 +11,12 @@ from msgspec import Struct
 from keyledger.contracts.envelope import Entry, Fact
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.registry import UndecodableEvent, decode
-from keyledger.domain import keys, organizations, people
+from keyledger.domain import keys, organizations, people, roles
 from keyledger.domain.events import UserDeactivated
 from keyledger.domain.keys import Key
 from keyledger.domain.organizations import AnyOrganization
 from keyledger.domain.people import DeactivatedUser, Owner
-from keyledger.domain.permissions import Role
+from keyledger.domain.roles import AnyRole
 from keyledger.eventstore.port import Ledger, LedgerUnavailable
 
 RECALL_SECONDS: Final = 1.0
@@ -69,9 +69,9 @@ class Stream(Struct, frozen=True, dict=True):
         return organizations.fold(self.events)
 
     @cached_property
-    def role(self) -> Role | None:
-        """The role that the stream makes; None where it was never defined."""
-        return organizations.role_of(self.events)
+    def role(self) -> AnyRole:
+        """The role that the stream makes."""
+        return roles.fold(self.events)
 
 
 NEW: Final = Stream(0, ())

@@ -9,6 +9,7 @@ from keyledger.contracts.envelope import Header
 from keyledger.domain.events import KeyCreated, KeyRotated
 from keyledger.domain.keys import Absent, Active, Revoked
 from keyledger.domain.people import DeactivatedUser, Nobody, Owner, ServiceAccount, Team, User
+from keyledger.domain.roles import Defined, Undefined
 from keyledger.domain.times import moment
 from keyledger.eventstore.port import Profile
 from keyledger.web.resources import (
@@ -22,6 +23,19 @@ from keyledger.web.resources import (
 from keyledger_commands.streams import Stream
 
 _TOKEN: Final = "kl_prod_01hXk3fJ7Qb4dU6wAs3MnP_<27 digits of secret><6 of check sum>"  # noqa: S105 - an example
+
+
+_EXAMPLE_ROLE: Final[dict[str, Any]] = {
+    "id": "deployer",
+    "organization_id": "org_01hXk3fJ7Qa9cT5vZr2LmN",
+    "name": "Deployer",
+    "permissions": ["agents:*", "deployments:create"],
+    "grants": [],
+    "builtin": False,
+    "created_at": "2026-11-24T05:47:11.204518Z",
+    "updated_at": "2026-11-24T05:47:11.204518Z",
+    "version": 1,
+}
 
 
 class IssuedKey(KeyResource):
@@ -118,6 +132,31 @@ class ServiceAccountResource(BaseModel):
     version: int
 
 
+class RoleResource(BaseModel):
+    """A role: what its holder may do, and which roles they may hand out. Built-in ones stay as they are."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_ROLE]})
+
+    id: str
+    organization_id: str
+    name: str
+    permissions: list[str]
+    grants: list[str]
+    builtin: bool
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    version: int
+
+
+class RolePage(BaseModel):
+    """A page of roles, in the order of their ids. ``next_cursor`` null: there are no more."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_EXAMPLE_ROLE], "next_cursor": None}]})
+
+    data: list[RoleResource]
+    next_cursor: str | None
+
+
 def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
     """Return the fields of ``KeyResource`` for a key's stream as it was at the stream's version."""
     key = stream.key
@@ -212,3 +251,25 @@ def _user(user: User, stream: Stream, profile: Profile | None, status: UserStatu
         deactivated_at=None if ended is None else moment(ended.recorded_at),
         version=stream.version,
     )
+
+
+def role_resource(stream: Stream) -> RoleResource:
+    """Return the form of a role."""
+    role = stream.role
+    match role:
+        case Defined(definition=definition):
+            return RoleResource(
+                id=definition.id,
+                organization_id=role.organization_id,
+                name=definition.name,
+                permissions=sorted(definition.permissions),
+                grants=sorted(definition.grants),
+                builtin=role.builtin,
+                created_at=moment(stream.facts[0].header.recorded_at),
+                updated_at=moment(stream.facts[-1].header.recorded_at),
+                version=stream.version,
+            )
+        case Undefined():
+            raise LookupError("a role that is not there has no form")
+        case _:
+            assert_never(role)

@@ -81,6 +81,35 @@ def change_user(world: World, by: str, action: str, name: str) -> None:
     assert answer.is_error or answer.json()["status"] == status
 
 
+_ALLOWS = r'(?P<permissions>"[^"]+"(?: and "[^"]+")*)'
+
+
+def _sent(permissions: str) -> list[str]:
+    return [permission.strip('"') for permission in permissions.split(" and ")]
+
+
+@step(rf"WHO defines the role (?P<role>\w+), which allows {_ALLOWS}")
+def define_role(world: World, by: str, role: str, permissions: str) -> None:
+    world.request("POST", "/v1/roles", by=by, json={"id": role, "name": role, "permissions": _sent(permissions)})
+
+
+@step(rf"WHO changes the role (?P<role>\w+), which now allows {_ALLOWS}")
+def change_role(world: World, by: str, role: str, permissions: str) -> None:
+    world.request("PATCH", f"/v1/roles/{role}", by=by, json={"permissions": _sent(permissions)})
+
+
+@step(r"WHO can see the role (?P<role>\w+) in the list of roles")
+def sees_role(world: World, by: str, role: str) -> None:
+    listed = world.request("GET", "/v1/roles", by=by).json()["data"]
+    assert role in {one["id"] for one in listed}
+
+
+@step(r'the key NAME may (?P<negation>not )?do "(?P<permission>[^"]+)"')
+def may_do(world: World, name: str, negation: str | None, permission: str) -> None:
+    answer = world.verify(world.keys[name].token, permission=permission)
+    assert answer.json()["code"] == ("insufficient-permission" if negation else "valid")
+
+
 @step(r"WHO creates a service account called NAME")
 def create_service_account(world: World, by: str, name: str) -> None:
     world.request("POST", "/v1/service-accounts", by=by, json={"name": name})

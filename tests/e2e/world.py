@@ -56,14 +56,15 @@ class World:
         self.last = answer
         return answer
 
-    def verify(self, token: str, *, source: str = "127.0.0.1") -> httpx2.Response:
+    def verify(self, token: str, *, source: str = "127.0.0.1", permission: str | None = None) -> httpx2.Response:
         """Present a token to the verifier from a loopback address, reading what was written before."""
+        asked = {} if permission is None else {"permission": permission}
         headers = {"Authorization": f"Bearer {token}"}
         if self.position is not None:
             headers["Keyledger-At-Least"] = self.position
         transport = httpx2.HTTPTransport(local_address=source)
         with httpx2.Client(base_url=self.profile.origin, transport=transport, timeout=DEADLINE_SECONDS) as client:
-            return answered(lambda: client.get("/v1/auth/verify", headers=headers))
+            return answered(lambda: client.get("/v1/auth/verify", headers=headers, params=asked))
 
 
 def answered(ask: Callable[[], httpx2.Response]) -> httpx2.Response:

@@ -113,6 +113,13 @@ class SimulatedLedger:
             "load", lambda: {one: held.get(one, [])[max(known.get(one, 1) - 1, 0) :] for one in streams}
         )
 
+    async def streams(self, prefix: str, *, after: str = "", limit: int) -> list[str]:
+        held = self._store.streams
+        return await self._ask(
+            "streams",
+            lambda: sorted(name for name in held if name.startswith(prefix) and name > max(prefix, after))[:limit],
+        )
+
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         return await self._ask("read", lambda: self._store.entries[after : after + limit], after)
 

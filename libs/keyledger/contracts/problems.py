@@ -28,6 +28,8 @@ _TYPES: Final = (
     ProblemType("method-not-allowed", 405, "The method is not allowed here"),
     ProblemType("request-in-flight", 409, "A request with this Idempotency-Key is being carried out"),
     ProblemType("conflict", 409, "Someone else changed it at the same time"),
+    ProblemType("role-exists", 409, "There is a role of this id"),
+    ProblemType("builtin-role", 409, "Built-in roles stay as they are"),
     ProblemType("self-deactivation", 409, "Users cannot deactivate themselves"),
     ProblemType("precondition-failed", 412, "It is not at the version that If-Match names"),
     ProblemType("request-too-large", 413, "The request is too large"),

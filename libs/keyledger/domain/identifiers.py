@@ -1,5 +1,6 @@
 """Names of things: a kind and a UUID in base62, such as ``key_0pVzX3...`` (22 digits)."""
 
+import re
 from typing import Final, Literal
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -7,6 +8,9 @@ PAIRS: Final = tuple(one + other for one in ALPHABET for other in ALPHABET)
 """What 0 to 62**2 - 1 are in two digits."""
 UUID_DIGITS: Final = 22
 """62**22 > 2**128: every UUID fits, padded with zeros on the left."""
+
+ROLE_ID: Final = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+"""A role's id is its slug, unique in its organization only."""
 
 _VALUE: Final = {digit: value for value, digit in enumerate(ALPHABET)}
 
@@ -47,6 +51,11 @@ def is_resource_id(text: str, kind: Kind) -> bool:
     return prefix == kind and len(digits) == UUID_DIGITS and all(digit in _VALUE for digit in digits)
 
 
+def role_streams(organization_id: str) -> str:
+    """Return what the names of the streams of an organization's roles begin with."""
+    return f"{organization_id}/role/"
+
+
 def role_stream(organization_id: str, role: str) -> str:
-    """Return the name of the stream of a role. A role's id is its slug, unique in its organization only."""
-    return f"{organization_id}/role/{role}"
+    """Return the name of the stream of a role."""
+    return role_streams(organization_id) + role

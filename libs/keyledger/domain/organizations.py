@@ -8,7 +8,7 @@ from keyledger.domain import people
 from keyledger.domain.events import OrganizationCreated, RoleDefined, UserCreated
 from keyledger.domain.identifiers import role_stream
 from keyledger.domain.people import CreateUser, Nobody
-from keyledger.domain.permissions import BUILTIN_ROLES, Role
+from keyledger.domain.permissions import BUILTIN_ROLES
 
 
 class Unfounded(Struct, frozen=True):
@@ -70,12 +70,13 @@ def seed(command: FoundOrganization) -> list[tuple[str, SeedEvent]]:
     administrator = CreateUser(organization_id=organization, user_id=command.administrator_id, roles=("administrator",))
     return [
         *((organization, event) for event in decide(Unfounded(), command)),
-        *((role_stream(organization, event.role), event) for event in _builtin_roles(organization)),
+        *((role_stream(organization, event.role), event) for event in builtin_roles(organization)),
         *((command.administrator_id, event) for event in _users(administrator)),
     ]
 
 
-def _builtin_roles(organization_id: str) -> list[RoleDefined]:
+def builtin_roles(organization_id: str) -> list[RoleDefined]:
+    """Return the facts that define the built-in roles as this version has them."""
     return [
         RoleDefined(
             organization_id=organization_id,
@@ -106,11 +107,3 @@ def fold(events: list[OrganizationCreated]) -> AnyOrganization:
     for event in events:
         organization = evolve(organization, event)
     return organization
-
-
-def role_of(events: list[RoleDefined]) -> Role | None:
-    """Return the role that these events, all of one stream, make: the last definition holds; None without any."""
-    if not events:
-        return None
-    last = events[-1]
-    return Role(last.name, frozenset(last.permissions), frozenset(last.grants))

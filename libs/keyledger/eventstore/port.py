@@ -141,6 +141,13 @@ class Ledger(Protocol):
         """
         ...
 
+    async def streams(self, prefix: str, *, after: str = "", limit: int) -> list[str]:
+        """Return up to ``limit`` names of streams that begin with ``prefix`` and come after a name, in their order.
+
+        Names are ordered by their bytes. ``prefix`` ends in an ASCII character.
+        """
+        ...
+
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         """Return up to ``limit`` rows of the whole ledger after a position, in order, without gaps."""
         ...

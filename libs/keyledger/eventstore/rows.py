@@ -11,6 +11,11 @@ SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 - names
 _WIDTH: Final = len(HEADER_FIELDS)
 
 
+def behind(prefix: str) -> str:
+    """Return the first text behind all that begin with ``prefix``, in the order of bytes; it ends in ASCII."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
 class Row(Protocol):
     """What a driver returns for one row of ``SELECT``."""
 

@@ -381,6 +381,16 @@ class ReadSuite(LedgerFixtures):
         assert (loaded["a"][0], len(loaded["b"]), loaded["c"]) == (before[1], 1, [])
         assert await ledger.load(["a"], known={"a": 5}) == {"a": []}
 
+    async def test_streams_are_listed_by_the_bytes_of_their_names_along_a_prefix(self, ledger: Ledger) -> None:
+        names = ["a/role/b", "a/role/B", "a/role/b_", "a/role/b-", "a/role/", "a/rolf", "a", "ab/role/c", "b/role/a"]
+        for name in names:
+            await ledger.append(an_append(name, events=(an_event(), an_event())))
+        ours = ["a/role/B", "a/role/b", "a/role/b-", "a/role/b_"]
+        assert await ledger.streams("a/role/", limit=10) == ours
+        assert await ledger.streams("a/role/", limit=3) == ours[:3]
+        assert await ledger.streams("a/role/", after="a/role/b", limit=10) == ours[2:]
+        assert await ledger.streams("c/role/", limit=10) == []
+
     async def test_a_ledger_opened_again_goes_on(self, ledger: Ledger, opener: Opener, clock: SteppedClock) -> None:
         await ledger.append(an_append("a", idempotency=a_claim(), source_address="192.0.2.1"))
         await ledger.move_checkpoint("relay", expected=0, new=1)

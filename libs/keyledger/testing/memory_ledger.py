@@ -101,6 +101,11 @@ class MemoryLedger:
     async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
         return {stream: self._store.streams.get(stream, [])[max(known.get(stream, 1) - 1, 0) :] for stream in streams}
 
+    async def streams(self, prefix: str, *, after: str = "", limit: int) -> list[str]:
+        return sorted(name for name in self._store.streams if name.startswith(prefix) and name > max(prefix, after))[
+            :limit
+        ]
+
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         return self._store.entries[after : after + limit]
 

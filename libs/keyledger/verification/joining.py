@@ -90,7 +90,7 @@ class Snapshot:
     def _role(self, organization_id: str, name: str, transaction: lmdb.Transaction) -> Role | ParkedRecord | None:
         found = self._line(role_stream(organization_id, name), transaction)
         if isinstance(found, RoleRecord):
-            return Role(found.name, found.permissions, found.grants)
+            return Role(found.role, found.name, found.permissions, found.grants)
         return found if isinstance(found, ParkedRecord) else None
 
     def _line(self, stream: str, transaction: lmdb.Transaction) -> StoredRecord | None:

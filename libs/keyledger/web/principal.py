@@ -1,6 +1,6 @@
 """Who is asking: the key that a management request was sent with, and what it may do."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import Request
 from msgspec import Struct
@@ -35,10 +35,6 @@ class Principal(Struct, frozen=True, kw_only=True):
     def allows(self, permission: str) -> bool:
         """Say whether the caller may do ``resource:action``."""
         return self.authority.allows(permission)
-
-    def may_grant(self, roles: Iterable[str]) -> bool:
-        """Say whether the caller may hand out each of the roles."""
-        return self.authority.may_grant(roles)
 
 
 Authenticate = Callable[[Request, str], Awaitable[Principal]]

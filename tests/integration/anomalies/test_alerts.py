@@ -20,7 +20,7 @@ from tests.integration.anomalies.alerts import OnPostgres, OnSqlite, Stored, ale
 
 
 def principal(organization_id: str, *, operator: bool = False, permission: str = "alerts:read") -> Principal:
-    role = Role("r", frozenset({permission}), frozenset())
+    role = Role("r", "R", frozenset({permission}), frozenset())
     return Principal(
         organization_id=organization_id,
         operator=operator,

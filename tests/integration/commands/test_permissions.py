@@ -20,12 +20,14 @@ REFUSED = {
     "a key of a deactivated user": "owner-deactivated",
 }
 ROLES = {
-    builtin.role: Role(builtin.name, frozenset(builtin.permissions), frozenset(builtin.grants))
+    builtin.role: Role(builtin.role, builtin.name, frozenset(builtin.permissions), frozenset(builtin.grants))
     for builtin in BUILTIN_ROLES
 }
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/api-keys"): {"name": "x", "role": "viewer"},
     ("PATCH", "/v1/api-keys/{key_id}"): {"name": "y"},
+    ("POST", "/v1/roles"): {"id": "new", "name": "x", "permissions": []},
+    ("PATCH", "/v1/roles/{role}"): {"name": "y"},
     ("POST", "/v1/users"): {"name": "x"},
     ("POST", "/v1/teams"): {"name": "x"},
     ("POST", "/v1/service-accounts"): {"name": "x"},
@@ -48,6 +50,8 @@ async def something(world: World, name: str) -> str:
             return str((await world.created(role="viewer"))["id"])
         case "user_id":
             return await world.user()
+        case "role":
+            return await world.defined("custom")
         case "team_id":
             return await world.owner("/v1/teams")
         case _:
@@ -57,7 +61,7 @@ async def something(world: World, name: str) -> str:
 async def target(world: World, route: Route) -> Target:
     """Return a request to the route that would succeed."""
     path = route.path
-    for name in ("key_id", "user_id", "team_id", "service_account_id"):
+    for name in ("key_id", "role", "user_id", "team_id", "service_account_id"):
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", await something(world, name))
     status = 200 if path.endswith(("/rotate", "/finish", "activate")) else SUCCESS[route.method]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -80,6 +81,13 @@ class World:
         made = await self.send("POST", "/v1/api-keys", json={"name": "a key", "role": "developer", **fields})
         assert made.status_code == 201, made.text
         return dict(made.json())
+
+    async def defined(self, role: str, *permissions: str, grants: Sequence[str] = ()) -> str:
+        """Return the id of a new role."""
+        body = {"id": role, "name": role, "permissions": permissions, "grants": grants}
+        made = await self.send("POST", "/v1/roles", json=body)
+        assert made.status_code == 201, made.text
+        return role
 
     async def key_of(self, role: str) -> str:
         """Return the token of a personal key, with its owner's role, of a new user with this role."""

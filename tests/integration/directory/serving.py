@@ -29,7 +29,7 @@ POSITIONS = PositionTokens(STORE, b"k" * 32)
 
 
 def caller(*permissions: str, organization_id: str = ORGANIZATION) -> Principal:
-    role = Role("role", frozenset(permissions), frozenset())
+    role = Role("role", "Role", frozenset(permissions), frozenset())
     return Principal(
         organization_id=organization_id,
         operator=False,

@@ -12,7 +12,6 @@ from keyledger.domain.organizations import (
     decide,
     evolve,
     fold,
-    role_of,
     seed,
 )
 from keyledger.domain.permissions import BUILTIN_ROLES
@@ -52,14 +51,3 @@ def test_a_seed_names_nothing_before_it_is_there() -> None:
             roles.add(event.role)
         if isinstance(event, UserCreated):
             assert roles.issuperset(event.roles)
-
-
-def test_the_last_definition_of_a_role_holds() -> None:
-    first = RoleDefined(organization_id="org_a", role="r", name="R", permissions=("a:*",), grants=())
-    last = RoleDefined(organization_id="org_a", role="r", name="R", permissions=("b:*",), grants=("viewer",))
-    role = role_of([first, last])
-    assert role is not None
-    assert role.allows("b:read")
-    assert not role.allows("a:read")
-    assert role.may_grant("viewer")
-    assert role_of([]) is None

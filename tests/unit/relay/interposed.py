@@ -22,6 +22,9 @@ class PassingLedger:
     async def load(self, streams: Collection[str], *, known: Mapping[str, int] = {}) -> dict[str, list[Entry]]:
         return await self.behind.load(streams, known=known)
 
+    async def streams(self, prefix: str, *, after: str = "", limit: int) -> list[str]:
+        return await self.behind.streams(prefix, after=after, limit=limit)
+
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         return await self.behind.read(after, limit=limit)
 

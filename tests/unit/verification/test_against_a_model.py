@@ -16,12 +16,13 @@ from tests.unit.verification.world import T0, World
 
 HOURS = st.integers(0, 20)
 PERMISSIONS = st.sampled_from([None, "agents:read", "agents:create", "api-keys:rotate", "users:create"])
-ROLES = ["viewer", "developer", "administrator", "api_manager"]
+ROLES = ["viewer", "developer", "administrator", "api_manager", "custom"]
 ALLOWED = {
     "viewer": {"agents:read"},
     "developer": {"agents:read", "agents:create"},
     "administrator": {"agents:read", "agents:create", "api-keys:rotate", "users:create"},
     "api_manager": {"agents:read", "api-keys:rotate"},
+    "custom": {"users:create"},
 }
 
 maybe_hour = st.none() | HOURS
@@ -30,6 +31,7 @@ steps = st.one_of(
     st.tuples(st.just("finish"), st.none()),
     st.tuples(st.just("expiry"), maybe_hour),
     st.tuples(st.just("role"), st.sampled_from(ROLES)),
+    st.tuples(st.just("define"), st.sets(PERMISSIONS.filter(bool))),
     st.tuples(st.just("revoke"), st.none()),
     st.tuples(st.just("deactivate"), st.none()),
     st.tuples(st.just("reactivate"), st.none()),
@@ -48,6 +50,8 @@ class Model:
         self.world, self.owners_role = world, owners_role
         facts = world.facts
         self.org = facts.organization()
+        self.allowed = dict(ALLOWED)
+        facts.role(self.org, "custom", permissions=sorted(self.allowed["custom"]))
         owners = (facts.user(self.org, roles=(owners_role,)), facts.team(self.org), facts.service_account(self.org))
         self.user, self.active, self.deactivated = owners[0], True, False
         self.tokens: list[tuple[str, str, str]] = []
@@ -60,6 +64,10 @@ class Model:
     def do(self, number: int, step: tuple[str, Any]) -> None:
         if step[0] in {"deactivate", "reactivate"}:
             self._move(active=step[0] == "reactivate")
+            return
+        if step[0] == "define":
+            self.allowed["custom"] = step[1]
+            self.world.facts.role(self.org, "custom", permissions=sorted(step[1]))
             return
         key_id = resource_id("key", number + 1)
         key = keys.fold(self.events[key_id])
@@ -106,7 +114,7 @@ class Model:
         layers = [last.role] if last.role is not None else []
         if last.type == "personal":
             layers.append(self.owners_role)
-        allowed = permission is None or all(permission in ALLOWED[role] for role in layers)
+        allowed = permission is None or all(permission in self.allowed[role] for role in layers)
         return "valid" if allowed else "insufficient-permission"
 
     def _collect(self) -> None:

@@ -1,12 +1,14 @@
 from datetime import timedelta
 
 from keyledger.domain.events import KeyRevoked, SecretEnd
+from keyledger.domain.permissions import Role
 from keyledger.verification.peppers import Peppers
 from keyledger.verification.token import mint
 from keyledger.verification.verdict import NO_AUTHORITY
 from tests.unit.verification.world import T0, World, us
 
 OTHER_SECRET = b"another secret, 20 b"
+VIEWER = Role("viewer", "Viewer", frozenset({"*:read"}), frozenset())
 
 
 async def test_a_right_secret_is_good_and_names_its_key(world: World) -> None:
@@ -161,7 +163,7 @@ async def test_a_personal_key_never_exceeds_its_owner(world: World) -> None:
     assert verdict.role == ("administrator",)
     assert verdict.permissions == ("*:read",)
     assert not verdict.authority.allows("agents:create")
-    assert not verdict.authority.may_grant(["viewer"])
+    assert not verdict.authority.may_grant(VIEWER)
 
 
 async def test_a_teams_key_has_its_own_role_alone(world: World) -> None:
@@ -172,7 +174,7 @@ async def test_a_teams_key_has_its_own_role_alone(world: World) -> None:
     verifier = world.verifier()
     assert verifier.verify(team, world.ask("agents:read")).valid
     assert verifier.verify(team, world.ask("agents:update")).code == "insufficient-permission"
-    assert verifier.verify(service, world.ask("api-keys:rotate")).authority.may_grant(["developer"])
+    assert verifier.verify(service, world.ask("api-keys:rotate")).authority.may_grant(VIEWER)
 
 
 async def test_a_role_that_is_not_there_allows_nothing(world: World) -> None:

@@ -25,7 +25,7 @@ from keyledger.eventstore.port import (
 from keyledger.eventstore.postgres import statements
 from keyledger.eventstore.postgres.committing import PostgresCommitter
 from keyledger.eventstore.postgres.connections import Pool, borrowed, listening, open_pool
-from keyledger.eventstore.rows import SELECT, to_entry
+from keyledger.eventstore.rows import SELECT, behind, to_entry
 from keyledger.eventstore.writer import GroupCommit
 
 POLL_SECONDS: Final = 1.0
@@ -76,6 +76,11 @@ class PostgresLedger:
             entry = to_entry(row)
             loaded[entry.header.stream].append(entry)
         return loaded
+
+    async def streams(self, prefix: str, *, after: str = "", limit: int) -> list[str]:
+        async with borrowed(self._pool) as connection:
+            rows = await connection.fetch(statements.NAMES, max(prefix, after), behind(prefix), limit)
+        return [row[0] for row in rows]
 
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         async with borrowed(self._pool) as connection:

@@ -65,5 +65,8 @@ STREAMS: Final = f"""
 """  # noqa: S608 - names from our own code, no input
 """Streams ($1), each from a version on ($2), and within each in order."""
 
+NAMES: Final = "SELECT stream FROM events WHERE stream > $1 AND stream < $2 AND version = 1 ORDER BY stream LIMIT $3"
+"""Along the index of streams and versions, whose streams are compared by their bytes."""
+
 COMMIT: Final = "COMMIT"
 ROLLBACK: Final = "ROLLBACK"

@@ -30,7 +30,7 @@ from keyledger.eventstore.port import (
     Replayed,
 )
 from keyledger.eventstore.recent import RecentRows
-from keyledger.eventstore.rows import COLUMNS, to_entry
+from keyledger.eventstore.rows import COLUMNS, behind, to_entry
 from keyledger.eventstore.sqlite import statements
 from keyledger.eventstore.sqlite.committing import SqliteCommitter
 from keyledger.eventstore.sqlite.connections import connect, failures_told, transaction
@@ -94,6 +94,11 @@ class SqliteLedger:
             return loaded
 
         return await self._read(load)
+
+    async def streams(self, prefix: str, *, after: str = "", limit: int) -> list[str]:
+        asked = (max(prefix, after), behind(prefix), limit)
+        rows = await self._read(lambda reads: reads.execute(statements.NAMES, asked).fetchall())
+        return [name for (name,) in rows]
 
     async def read(self, after: int, *, limit: int) -> list[Entry]:
         recent = self._recent.after(after, limit)

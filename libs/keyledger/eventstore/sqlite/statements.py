@@ -48,4 +48,5 @@ PAGE: Final = f"""
 """  # noqa: S608 - names from our own code, no input
 """Many rows as one: for each row that SQLite gives its thread asks for the interpreter's lock, and the objects of rows
 would be made in another processor's cache than the one that uses them."""
+NAMES: Final = "SELECT stream FROM events WHERE stream > ? AND stream < ? AND version = 1 ORDER BY stream LIMIT ?"
 CHECKPOINT: Final = "SELECT position FROM checkpoints WHERE name = ?"

@@ -7,10 +7,12 @@ from typing import cast
 from uuid import RFC_4122, UUID
 
 import pytest
+from msgspec.structs import replace
 
 from keyledger.contracts.registry import decode
 from keyledger.domain.events import OrganizationCreated
-from keyledger.domain.identifiers import Kind, decode_base62, is_resource_id
+from keyledger.domain.identifiers import Kind, decode_base62, is_resource_id, role_stream
+from keyledger.domain.organizations import builtin_roles
 from keyledger.eventstore.port import Append, Ledger
 from keyledger.runtime.clock import SystemRandomness
 from keyledger.runtime.settings import InvalidSettings
@@ -67,6 +69,22 @@ async def test_a_second_start_changes_nothing(ledger: Ledger, clock: SetClock, t
     text = file.read_text(encoding="ascii")
     assert await start(ledger, clock, tmp_path) is None
     assert (file.read_text(encoding="ascii"), (await ledger.head()).position) == (text, STEPS)
+
+
+async def test_a_newer_versions_builtin_roles_are_defined_at_its_start_once(
+    ledger: Ledger, clock: SetClock, tmp_path: Path
+) -> None:
+    file = await start(ledger, clock, tmp_path)
+    assert file is not None
+    world = serving(ledger, clock, file)
+    organization_id = first_id("org", ledger.store_id)
+    manager = builtin_roles(organization_id)[-1]
+    older = replace(manager, grants=("viewer", "developer"))
+    await world.write(role_stream(organization_id, manager.role), older, organization_id=organization_id)
+    assert await start(ledger, clock, tmp_path) is None
+    assert (await world.send("GET", f"/v1/roles/{manager.role}")).json()["grants"] == sorted(manager.grants)
+    assert await start(ledger, clock, tmp_path) is None
+    assert (await ledger.head()).position == STEPS + 2
 
 
 async def test_a_file_that_was_put_away_is_not_made_again(ledger: Ledger, clock: SetClock, tmp_path: Path) -> None:
