@@ -95,17 +95,7 @@ class LedgerAuthentication:
         if secret is None or token.environment != known.environment:
             return Judgement(code="invalid-credential", key=known)
         standing = await _standing(known, stream, read)
-        code: Code = "valid"  # or, as the secret is right, its holder may know what is wrong
-        if standing is None:  # its owner or organization is not there: it can do nothing, for whoever holds it
-            code = "invalid-credential"
-        elif isinstance(key, Revoked):
-            code = "revoked"
-        elif standing.died_with_owner:
-            code = "owner-deactivated"
-        elif known.expires_at is not None and known.expires_at <= now:
-            code = "expired"
-        elif not standing.principal.allows(permission):
-            code = "insufficient-permission"
+        code = _code_for_its_holder(key, known, standing, permission, now)
         principal = standing.principal if standing is not None and code == "valid" else None
         return Judgement(code=code, key=known, secret_id=secret.secret.id, principal=principal)
 
@@ -144,6 +134,24 @@ class LedgerAuthentication:
                 permission=permission,
             )
         )
+
+
+def _code_for_its_holder(key: Key, known: Active, standing: "_Standing | None", permission: str, now: datetime) -> Code:
+    """Return what the holder of a right secret may know."""
+    code: Code = "valid"
+    if standing is None:  # its owner or organization is not there: it can do nothing, for whoever holds it
+        code = "invalid-credential"
+    elif isinstance(key, Revoked):
+        code = "revoked"
+    elif standing.died_with_owner:
+        code = "owner-deactivated"
+    elif known.disabled:
+        code = "disabled"
+    elif known.expires_at is not None and known.expires_at <= now:
+        code = "expired"
+    elif not standing.principal.allows(permission):
+        code = "insufficient-permission"
+    return code
 
 
 def _as_last_seen(key: Key) -> Active | None:

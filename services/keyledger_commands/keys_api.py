@@ -1,4 +1,4 @@
-"""Writing API keys: create, change, rotate, revoke. They are listed and read by the directory."""
+"""Writing API keys: create, change, rotate, disable and enable, revoke. They are listed and read by the directory."""
 
 from typing import Any, Final
 
@@ -10,6 +10,8 @@ from keyledger.contracts.ports import Clock, Randomness
 from keyledger.domain.keys import (
     Active,
     CreateKey,
+    DisableKey,
+    EnableKey,
     FinishRotation,
     RotateKey,
     UpdateKey,
@@ -40,6 +42,8 @@ _KEYS: Final = "/v1/api-keys"
 _KEY: Final = "/v1/api-keys/{key_id}"
 _ROTATE: Final = "/v1/api-keys/{key_id}/rotate"
 _FINISH: Final = "/v1/api-keys/{key_id}/rotate/finish"
+_DISABLE: Final = "/v1/api-keys/{key_id}/disable"
+_ENABLE: Final = "/v1/api-keys/{key_id}/enable"
 _WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed")
 
 
@@ -83,7 +87,18 @@ class KeysApi:
             "POST", _FINISH, self.finish_rotation,
             operation_id="finishApiKeyRotation", summary="End the grace of an API key's old secret now",
             tag="api-keys", answer=KeyResource, problems=(*_ON_ONE, "unsupported-media-type"), headers=_WRITTEN,
-            body=described(EmptyBody, examples={"nothing": {}}, required=False),
+            body=_NOTHING,
+        )  # fmt: skip
+        routes.add(
+            "POST", _DISABLE, self.disable,
+            operation_id="disableApiKey", summary="Disable an API key until it is enabled again",
+            tag="api-keys", answer=KeyResource, problems=(*_ON_ONE, "unsupported-media-type"), headers=_WRITTEN,
+            body=_NOTHING,
+        )  # fmt: skip
+        routes.add(
+            "POST", _ENABLE, self.enable,
+            operation_id="enableApiKey", summary="Enable a disabled API key", tag="api-keys", answer=KeyResource,
+            problems=(*_ON_ONE, "not-grantable", "unsupported-media-type"), headers=_WRITTEN, body=_NOTHING,
         )  # fmt: skip
         routes.add(
             "DELETE", _KEY, self.revoke,
@@ -140,9 +155,7 @@ class KeysApi:
             roles = [] if command.role is UNSET else [command.role]
             return lambda caller, read: on_living(caller, read, key_id, lambda _: command, if_match, also_roles=roles)
 
-        written = await self._writes.carry_out(call, 200, prepare)
-        resource = KeyResource(**self._fields(written))
-        return answer(written, self._positions, resource.model_dump_json())
+        return self._answer(await self._writes.carry_out(call, 200, prepare))
 
     async def rotate(
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
@@ -175,15 +188,22 @@ class KeysApi:
 
         It needs no right to grant, as it only takes away.
         """
-        call = await self._writes.open(request, idempotency_key=idempotency_key, status=200)
+        return await self._command(request, FinishRotation(key_id), idempotency_key, if_match, gives=False)
 
-        async def prepare() -> Decide:
-            await read_body(request, EmptyBody, optional=True)
-            command = FinishRotation(key_id)
-            return lambda caller, read: on_living(caller, read, key_id, lambda _: command, if_match, gives=False)
+    async def disable(
+        self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
+    ) -> Response:
+        """Refuse the key from this answer on, until it is enabled again. To disable a disabled key changes nothing.
 
-        written = await self._writes.carry_out(call, 200, prepare)
-        return answer(written, self._positions, KeyResource(**self._fields(written)).model_dump_json())
+        It needs no right to grant, as it only takes away.
+        """
+        return await self._command(request, DisableKey(key_id), idempotency_key, if_match, gives=False)
+
+    async def enable(
+        self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
+    ) -> Response:
+        """Let a disabled key work again, as somebody who may hand out its role. All else about it is as before."""
+        return await self._command(request, EnableKey(key_id), idempotency_key, if_match, gives=True)
 
     async def revoke(
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
@@ -195,6 +215,28 @@ class KeysApi:
             return lambda caller, read: revocation(caller, read, key_id, if_match)
 
         return answer(await self._writes.carry_out(call, 204, prepare), self._positions)
+
+    async def _command(
+        self,
+        request: Request,
+        command: FinishRotation | DisableKey | EnableKey,
+        idempotency_key: str | None,
+        if_match: str | None,
+        *,
+        gives: bool,
+    ) -> Response:
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=200)
+
+        async def prepare() -> Decide:
+            await read_body(request, EmptyBody, optional=True)
+            return lambda caller, read: on_living(
+                caller, read, command.key_id, lambda _: command, if_match, gives=gives
+            )
+
+        return self._answer(await self._writes.carry_out(call, 200, prepare))
+
+    def _answer(self, written: Written) -> Response:
+        return answer(written, self._positions, KeyResource(**self._fields(written)).model_dump_json())
 
     def _fields(self, written: Written) -> dict[str, Any]:
         return key_fields(written.stream, moment(self._clock.now()))
@@ -225,6 +267,7 @@ _CREATE_EXAMPLES: Final[dict[str, Any]] = {
         "expires_at": "2027-11-24T00:00:00Z",
     },
 }
+_NOTHING: Final = described(EmptyBody, examples={"nothing": {}}, required=False)
 _ROTATE_EXAMPLES: Final[dict[str, Any]] = {
     "at once": {},
     "an hour to deploy the new one": {"grace_seconds": 3600},

@@ -177,6 +177,7 @@ def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
     }
     rotated = _last(stream, "KeyRotated")
     revoked = _last(stream, "KeyRevoked")
+    disabled = _last(stream, "KeyDisabled") if known.disabled else None
     return {
         "id": known.key_id,
         "organization_id": known.organization_id,
@@ -186,11 +187,14 @@ def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
         "description": known.description,
         "role": known.role,
         "environment": known.environment,
-        "status": key_status(revoked=revoked is not None, expires_at=known.expires_at, now=now),
+        "status": key_status(
+            revoked=revoked is not None, disabled=known.disabled, expires_at=known.expires_at, now=now
+        ),
         "created_at": moment(first.recorded_at),
         "created_by": ActorReference(user=first.actor_user, key=first.actor_key),
         "updated_at": moment(last.recorded_at),
         "expires_at": known.expires_at,
+        "disabled_at": None if disabled is None else moment(disabled.recorded_at),
         "revoked_at": None if revoked is None else moment(revoked.recorded_at),
         "revocation_reason": key.reason if isinstance(key, Revoked) else None,
         "rotated_at": None if rotated is None else moment(rotated.recorded_at),

@@ -43,7 +43,9 @@ class KeyQuery(NoParameters):
     )
     environment: Environment | None = Field(default=None, description="Only keys of this environment")
     status: KeyStatus | None = Field(
-        default=None, description=f"Default: active and expired keys. `revoked` needs `{READ_REVOKED}`"
+        default=None,
+        description="Default: all but the revoked. A disabled key is `disabled`, whether or not it has expired. "
+        f"`revoked` needs `{READ_REVOKED}`",
     )
     limit: int = Field(default=50, ge=1, le=200, description="The most keys in one page")
     cursor: str | None = Field(
@@ -75,11 +77,14 @@ def resource(key: KeyView, now: datetime) -> KeyResource:
         description=row.description,
         role=row.role,
         environment=row.environment,
-        status=key_status(revoked=row.revoked_at is not None, expires_at=expires_at, now=now),
+        status=key_status(
+            revoked=row.revoked_at is not None, disabled=row.disabled_at is not None, expires_at=expires_at, now=now
+        ),
         created_at=moment(row.created_at),
         created_by=ActorReference(user=row.created_by_user, key=row.created_by_key),
         updated_at=moment(row.updated_at),
         expires_at=expires_at,
+        disabled_at=_moment(row.disabled_at),
         revoked_at=_moment(row.revoked_at),
         revocation_reason=row.revocation_reason,
         rotated_at=_moment(row.rotated_at),

@@ -11,6 +11,8 @@ from keyledger.contracts.envelope import Fact, Header
 from keyledger.domain.events import (
     Environment,
     KeyCreated,
+    KeyDisabled,
+    KeyEnabled,
     KeyEvent,
     KeyRevoked,
     KeyRotated,
@@ -32,7 +34,7 @@ from keyledger.domain.keys import changes_of
 from keyledger.domain.times import microseconds
 
 NAME: Final = "directory"
-GENERATION: Final = 5
+GENERATION: Final = 6
 """Raise it whenever a row's form or what the fold makes of an event changes: the read model is then built anew."""
 
 
@@ -69,6 +71,7 @@ class KeyRow(Struct, frozen=True, kw_only=True):
     updated_at: int
     secrets: str
     expires_at: int | None = None
+    disabled_at: int | None = None
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
     rotated_at: int | None = None
@@ -106,7 +109,15 @@ class KeyDirectory:
     def project(self, row: DirectoryRow | None, fact: Fact) -> DirectoryRow:
         event = fact.event
         match event:
-            case KeyCreated() | KeyRotated() | KeyRotationFinished() | KeyUpdated() | KeyRevoked():
+            case (
+                KeyCreated()
+                | KeyRotated()
+                | KeyRotationFinished()
+                | KeyUpdated()
+                | KeyDisabled()
+                | KeyEnabled()
+                | KeyRevoked()
+            ):
                 return _project_key(row, fact.header, event)
             case UserCreated():
                 return UserRow(organization_id=event.organization_id)
@@ -139,6 +150,9 @@ def _project_key(row: DirectoryRow | None, header: Header, event: KeyEvent) -> K
             if "expires_at" in changes:
                 changes["expires_at"] = microseconds(event.expires_at or None)
             return replace(_existing(row, KeyRow), **changes, updated_at=header.recorded_at)
+        case KeyDisabled() | KeyEnabled():
+            disabled_at = header.recorded_at if isinstance(event, KeyDisabled) else None
+            return replace(_existing(row, KeyRow), disabled_at=disabled_at, updated_at=header.recorded_at)
         case KeyRevoked():
             return replace(
                 _existing(row, KeyRow),

@@ -14,7 +14,7 @@ from keyledger.projections.sql_read_model import SqlReadModel
 from keyledger_directory.projector import GENERATION, NAME, DirectoryRow, KeyRow, died_at
 from keyledger_directory.tables import PREFIX, DirectoryTables, row_of
 
-Status = Literal["active", "expired", "revoked"]
+Status = Literal["active", "expired", "disabled", "revoked"]
 
 
 class KeyView(Struct, frozen=True):
@@ -72,7 +72,7 @@ class DirectoryStore(SqlReadModel[DirectoryRow, DirectoryTables]):
             both = union_all(*(select(part.subquery()) for part in (page(_revoked(tables)), dead))).subquery()
             found = select(both).order_by(both.c.created_position.desc()).limit(limit)
         else:
-            found = page(select(tables.keys).where(*_living(tables), *_by_expiry(question, now, tables)))
+            found = page(select(tables.keys).where(*_living(tables), *_by_status(question, now, tables)))
         async with reading(self.engine) as connection:
             return [_view(row) for row in (await connection.execute(found)).mappings()]
 
@@ -100,13 +100,15 @@ def _died_with_owner(tables: DirectoryTables, question: Question) -> Select[Any]
     return dead.where(owned, tables.live, _made_before_deactivation(tables))
 
 
-def _by_expiry(question: Question, now: int, tables: DirectoryTables) -> tuple[ColumnElement[bool], ...]:
-    expires_at = tables.keys.c.expires_at
+def _by_status(question: Question, now: int, tables: DirectoryTables) -> tuple[ColumnElement[bool], ...]:
+    expires_at, disabled_at = tables.keys.c.expires_at, tables.keys.c.disabled_at
     match question.status:
+        case "disabled":
+            return (disabled_at.is_not(None),)
         case "expired":
-            return expires_at.is_not(None), expires_at <= now
+            return disabled_at.is_(None), expires_at.is_not(None), expires_at <= now
         case "active":
-            return (expires_at.is_(None) | (expires_at > now),)
+            return disabled_at.is_(None), expires_at.is_(None) | (expires_at > now)
         case "revoked" | None:
             return ()
 

@@ -49,6 +49,7 @@ class DirectoryTables:
             ("live_by_type", (c.organization_id, c.type, c.created_position), live),
             ("live_by_environment", (c.organization_id, c.environment, c.created_position), live),
             ("live_by_expiry", (c.organization_id, c.expires_at), live & c.expires_at.is_not(None)),
+            ("disabled", (c.organization_id, c.created_position), live & c.disabled_at.is_not(None)),
             ("revoked", (c.organization_id, c.created_position), revoked),
             ("revoked_by_owner", (c.organization_id, c.owner_id, c.created_position), revoked),
         ):
@@ -123,6 +124,7 @@ def _key_columns() -> Sequence[Column[Any]]:
         Column("updated_at", BigInteger),
         Column("secrets", Text),
         Column("expires_at", BigInteger),
+        Column("disabled_at", BigInteger),
         Column("revoked_at", BigInteger),
         Column("revocation_reason", Text),
         Column("rotated_at", BigInteger),

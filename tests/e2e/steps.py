@@ -146,6 +146,12 @@ def sees_secrets(world: World, by: str, count: str, name: str) -> None:
     assert [secret["ends_at"] is None for secret in shown] == [True, *[False] * (int(count) - 1)]
 
 
+@step(r"WHO (?P<action>disable|enable)s NAME")
+def switch(world: World, by: str, action: str, name: str) -> None:
+    answer = world.request("POST", f"/v1/api-keys/{world.keys[name].id}/{action}", by=by)
+    assert answer.is_error or answer.json()["status"] == ("disabled" if action == "disable" else "active")
+
+
 @step(r"WHO deletes NAME")
 def delete(world: World, by: str, name: str) -> None:
     world.request("DELETE", f"/v1/api-keys/{world.keys[name].id}", by=by)
@@ -191,10 +197,10 @@ def sees_in_list(world: World, by: str, name: str) -> None:
     assert world.keys[name].id in {key["id"] for key in listed}
 
 
-@step(r"WHO can see NAME in the list of revoked keys")
-def sees_in_list_of_revoked(world: World, by: str, name: str) -> None:
-    listed = world.request("GET", "/v1/api-keys?status=revoked", by=by).json()["data"]
-    assert {key["status"] for key in listed} == {"revoked"}
+@step(r"WHO can see NAME in the list of (?P<status>active|disabled|revoked) keys")
+def sees_in_list_of(world: World, by: str, name: str, status: str) -> None:
+    listed = world.request("GET", f"/v1/api-keys?status={status}", by=by).json()["data"]
+    assert {key["status"] for key in listed} == {status}
     assert world.keys[name].id in {key["id"] for key in listed}
 
 

@@ -51,7 +51,9 @@ def _live_through_everything(origin: str, root_key: str) -> None:
         )
         path = f"/v1/api-keys/{key['id']}"
         assert client.patch(path, json={"description": "watched", "expires_at": None}).status_code == 200
-        rotated = client.post(f"{path}/rotate").json()["key"]
+        rotated = client.post(f"{path}/rotate", json={"grace_seconds": 60}).json()["key"]
+        for change in ("rotate/finish", "disable", "enable"):
+            assert client.post(f"{path}/{change}").status_code == 200
         for change in ("deactivate", "reactivate"):
             assert client.post(f"/v1/users/{user['id']}/{change}").status_code == 200
         elsewhere = httpx2.HTTPTransport(local_address=SOURCE)

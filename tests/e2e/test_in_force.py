@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("e2e")
 ROUNDS = 30
 
 
-@pytest.mark.parametrize("end", ["revoke", "rotate", "finish a rotation", "deactivate its owner"])
+@pytest.mark.parametrize("end", ["revoke", "rotate", "finish a rotation", "disable", "deactivate its owner"])
 def test_in_one_process_no_key_works_after_the_answer_that_ends_it(embedded: Embedded, end: str) -> None:
     manager = {"Authorization": f"Bearer {embedded.root_key()}"}
     with httpx2.Client(base_url=embedded.origin, headers=manager, timeout=120) as client:
@@ -32,6 +32,8 @@ def test_in_one_process_no_key_works_after_the_answer_that_ends_it(embedded: Emb
                     ended = client.delete(path)
                 case "rotate":
                     ended = client.post(f"{path}/rotate")
+                case "disable":
+                    ended = client.post(f"{path}/disable")
                 case "finish a rotation":
                     client.post(f"{path}/rotate", json={"grace_seconds": 600}).raise_for_status()
                     ended = client.post(f"{path}/rotate/finish")

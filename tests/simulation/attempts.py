@@ -6,7 +6,7 @@ from keyledger.contracts.auth_event import AuthAttempt
 from keyledger.contracts.verdict import Code
 from keyledger.verification.node import VerifierNode
 from keyledger.verification.verdict import Ask, Verdict
-from tests.simulation.callers import Callers, Issued
+from tests.simulation.callers import Callers, Issued, Order
 from tests.simulation.clock import true_time
 from tests.simulation.faults import EPOCH
 from tests.simulation.history import ORGANIZATION
@@ -59,7 +59,7 @@ class Attempts:
             )
 
     def _ended(self, issued: Issued) -> float | None:
-        """Return when this key or secret ended, as was answered; None where it did not.
+        """Return since when this key or secret is refused, as was answered; None where it is not.
 
         A secret ends with the grace of the rotation after it, at once by one after that or by the end of all graces.
         """
@@ -77,7 +77,19 @@ class Attempts:
                 for order in done
                 if order.kind in ("rotate", "finish") and order.position > replaced.position
             ]
+        disables = [order for order in done if order.kind == "disable"]
+        if disables:
+            last = max(disables, key=lambda order: order.position)
+            ends += [] if self._may_be_enabled_after(last) else [last.ended]
         return min(ends, default=None)
+
+    def _may_be_enabled_after(self, disable: Order) -> bool:
+        return any(
+            order.outcome in ("open", "unknown")
+            or (order.outcome == "acknowledged" and order.position > disable.position)
+            for order in self._callers.orders
+            if order.kind == "enable" and order.key_id == disable.key_id
+        )
 
     def make_up(self, edge: str) -> None:
         """Have an edge tell of an attempt that failed, mostly."""

@@ -1,6 +1,7 @@
 """Those who send commands and ask for verdicts, and what they were told."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, get_args
 
 from msgspec import Struct, field
@@ -26,7 +27,7 @@ from tests.simulation.ledger import REFUSED, SimulatedLedger
 from tests.simulation.peppers import PEPPERS
 from tests.simulation.system import System
 
-Kind = Literal["create", "rotate", "finish", "rename", "revoke", "malformed"]
+Kind = Literal["create", "rotate", "finish", "rename", "disable", "enable", "revoke", "malformed"]
 Outcome = Literal["open", "acknowledged", "unchanged", "refused", "not written", "unknown"]
 
 ATTEMPTS: Final = 5
@@ -73,7 +74,7 @@ class Callers:
     def send(self, kind: Kind | None = None) -> None:
         """Send a command, and have somebody wait for its answer."""
         random, number = self._world.random, len(self.orders) + 1
-        chosen: Kind = kind or random.choices(get_args(Kind), (5, 3, 1, 4, 3, 0.5))[0]
+        chosen: Kind = kind or random.choices(get_args(Kind), (5, 3, 1, 4, 1, 1.5, 3, 0.5))[0]
         order = Order(number, chosen, resource_id("key", random.randint(1, KEYS)))
         if kind is not None:
             order.key_id = resource_id("key", KEYS + number)  # a key of its own: it changes something in any case
@@ -188,8 +189,8 @@ def _decide(world: World, key: keys.Key, order: Order, tokens: list[Issued]) -> 
             return keys.decide(
                 key, keys.RotateKey(key_id=order.key_id, secret=secret, at=at, grace_seconds=order.grace_seconds)
             )
-        case "finish":
-            return keys.decide(key, keys.FinishRotation(order.key_id))
+        case "finish" | "disable" | "enable":
+            return keys.decide(key, _ON_A_KEY[order.kind](order.key_id))
         case "rename" | "malformed":
             return keys.decide(key, keys.UpdateKey(key_id=order.key_id, at=_NO_TIME, name=f"name {order.number}"))
         case "revoke":
@@ -218,4 +219,9 @@ def _append(world: World, order: Order, decided: list[KeyEvent], version: int) -
     )
 
 
+_ON_A_KEY: Mapping[str, Callable[[str], keys.KeyCommand]] = {
+    "finish": keys.FinishRotation,
+    "disable": keys.DisableKey,
+    "enable": keys.EnableKey,
+}
 _NO_TIME: Any = None

@@ -207,7 +207,8 @@ def _verdicts_are_those_of_their_position(system: System, attempts: Attempts) ->
         ]
         if verdict.code == "invalid-credential":
             continue  # it says no position: judged by what it does not let in
-        expected = "revoked" if isinstance(key, keys.Revoked) else "valid"
+        expected = "disabled" if isinstance(key, keys.Active) and key.disabled else "valid"
+        expected = "revoked" if isinstance(key, keys.Revoked) else expected
         _must(
             live and verdict.code == expected,
             f"{issued.key_id} was {verdict.code} at {verdict.position}, the ledger says {expected if live else 'no'}",

@@ -22,6 +22,7 @@ _TYPES: Final = (
     ProblemType("expired", 401, "The API key has expired"),
     ProblemType("revoked", 401, "The API key was revoked"),
     ProblemType("owner-deactivated", 401, "The API key's owner was deactivated"),
+    ProblemType("disabled", 401, "The API key is disabled"),
     ProblemType("insufficient-permission", 403, "The API key does not allow this"),
     ProblemType("not-grantable", 403, "The role cannot be handed out with this API key"),
     ProblemType("not-found", 404, "There is no such thing"),

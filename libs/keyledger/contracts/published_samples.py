@@ -16,6 +16,8 @@ from keyledger.contracts.samples import KEY_ID, ORGANIZATION_ID, SAMPLES, USER_I
 from keyledger.domain.events import (
     Event,
     KeyCreated,
+    KeyDisabled,
+    KeyEnabled,
     KeyRevoked,
     KeyRotated,
     KeyRotationFinished,
@@ -142,7 +144,15 @@ def _stream(event: Event) -> str:
             return event.team_id
         case ServiceAccountCreated():
             return event.service_account_id
-        case KeyCreated() | KeyRotated() | KeyRotationFinished() | KeyUpdated() | KeyRevoked():
+        case (
+            KeyCreated()
+            | KeyRotated()
+            | KeyRotationFinished()
+            | KeyUpdated()
+            | KeyDisabled()
+            | KeyEnabled()
+            | KeyRevoked()
+        ):
             return event.key_id
         case _:
             assert_never(event)

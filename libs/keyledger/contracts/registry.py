@@ -82,6 +82,8 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         events.KeyRotated,
         events.KeyRotationFinished,
         events.KeyUpdated,
+        events.KeyDisabled,
+        events.KeyEnabled,
         events.KeyRevoked,
     )
 }

@@ -30,6 +30,8 @@ ROUTES: Final = (
     Route("DELETE", "/v1/api-keys/{key_id}", "commands", "api-keys:revoke"),
     Route("POST", "/v1/api-keys/{key_id}/rotate", "commands", "api-keys:rotate"),
     Route("POST", "/v1/api-keys/{key_id}/rotate/finish", "commands", "api-keys:rotate"),
+    Route("POST", "/v1/api-keys/{key_id}/disable", "commands", "api-keys:disable"),
+    Route("POST", "/v1/api-keys/{key_id}/enable", "commands", "api-keys:enable"),
     Route("GET", "/v1/auth/verify", "verification", None),
     Route("POST", "/v1/roles", "commands", "roles:create"),
     Route("GET", "/v1/roles", "commands", "roles:read"),

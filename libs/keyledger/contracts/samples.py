@@ -6,6 +6,8 @@ from typing import Final
 from keyledger.domain.events import (
     Event,
     KeyCreated,
+    KeyDisabled,
+    KeyEnabled,
     KeyRevoked,
     KeyRotated,
     KeyRotationFinished,
@@ -67,5 +69,7 @@ SAMPLES: Final[tuple[Event, ...]] = (
     ),
     KeyRotationFinished(organization_id=ORGANIZATION_ID, key_id=KEY_ID, ended=("s1",)),
     KeyUpdated(organization_id=ORGANIZATION_ID, key_id=KEY_ID, name="old laptop", expires_at=None),
+    KeyDisabled(organization_id=ORGANIZATION_ID, key_id=KEY_ID),
+    KeyEnabled(organization_id=ORGANIZATION_ID, key_id=KEY_ID),
     KeyRevoked(organization_id=ORGANIZATION_ID, key_id=KEY_ID),
 )

@@ -9,6 +9,7 @@ Code = Literal[
     "expired",
     "revoked",
     "owner-deactivated",
+    "disabled",
     "insufficient-permission",
     "verifier-stale",
 ]
@@ -20,11 +21,12 @@ HTTP_STATUS: Final[dict[Code, int]] = {
     "expired": 401,
     "revoked": 401,
     "owner-deactivated": 401,
+    "disabled": 401,
     "insufficient-permission": 403,
     "verifier-stale": 503,
 }
 
 FAILED_CREDENTIAL: Final[frozenset[Code]] = frozenset(
-    {"invalid-credential", "expired", "revoked", "owner-deactivated"},
+    {"invalid-credential", "expired", "revoked", "owner-deactivated", "disabled"},
 )
 """Outcomes that count as a failed attempt to get in. A missing credential is a mistake, not an attempt."""

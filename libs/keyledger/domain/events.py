@@ -135,6 +135,20 @@ class KeyUpdated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: Moment | UnsetType | None = UNSET
 
 
+class KeyDisabled(Struct, frozen=True, kw_only=True):
+    """A key is refused until it is enabled again."""
+
+    organization_id: str
+    key_id: str
+
+
+class KeyEnabled(Struct, frozen=True, kw_only=True):
+    """A key that was disabled works again."""
+
+    organization_id: str
+    key_id: str
+
+
 class KeyRevoked(Struct, frozen=True, kw_only=True):
     """A key is over, for ever."""
 
@@ -143,6 +157,6 @@ class KeyRevoked(Struct, frozen=True, kw_only=True):
     reason: RevocationReason = "unspecified"
 
 
-KeyEvent = KeyCreated | KeyRotated | KeyRotationFinished | KeyUpdated | KeyRevoked
+KeyEvent = KeyCreated | KeyRotated | KeyRotationFinished | KeyUpdated | KeyDisabled | KeyEnabled | KeyRevoked
 OwnerEvent = UserCreated | UserDeactivated | UserReactivated | TeamCreated | ServiceAccountCreated
 Event = OrganizationCreated | RoleDefined | OwnerEvent | KeyEvent

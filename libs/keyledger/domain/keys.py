@@ -1,4 +1,4 @@
-"""A key's life: created, rotated, changed, revoked."""
+"""A key's life: created, rotated, changed, disabled and enabled, revoked."""
 
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from keyledger.domain.events import (
     Environment,
     KeyCreated,
+    KeyDisabled,
+    KeyEnabled,
     KeyEvent,
     KeyRevoked,
     KeyRotated,
@@ -51,6 +53,7 @@ class Active(Struct, frozen=True, kw_only=True):
     environment: Environment
     expires_at: datetime | None
     secrets: tuple[LiveSecret, ...]
+    disabled: bool = False
 
 
 class Revoked(Struct, frozen=True):
@@ -105,6 +108,18 @@ class UpdateKey(Struct, frozen=True, kw_only=True):
     expires_at: datetime | UnsetType | None = UNSET
 
 
+class DisableKey(Struct, frozen=True):
+    """Refuse the key until it is enabled again."""
+
+    key_id: str
+
+
+class EnableKey(Struct, frozen=True):
+    """Let a disabled key work again."""
+
+    key_id: str
+
+
 class RevokeKey(Struct, frozen=True):
     """End the key, for ever."""
 
@@ -112,7 +127,7 @@ class RevokeKey(Struct, frozen=True):
     reason: RevocationReason = "unspecified"
 
 
-KeyCommand = CreateKey | RotateKey | FinishRotation | UpdateKey | RevokeKey
+KeyCommand = CreateKey | RotateKey | FinishRotation | UpdateKey | DisableKey | EnableKey | RevokeKey
 
 
 class KeyNotFound(Exception):
@@ -145,6 +160,8 @@ def decide(key: Key, command: KeyCommand) -> list[KeyEvent]:
             return _finish(_living(key, command.key_id))
         case UpdateKey():
             return _update(_living(key, command.key_id), command)
+        case DisableKey() | EnableKey():
+            return _switch(_living(key, command.key_id), command)
         case RevokeKey():
             living = _living(key, command.key_id)
             return [
@@ -221,6 +238,16 @@ def _update(key: Active, command: UpdateKey) -> list[KeyEvent]:
     return [KeyUpdated(organization_id=key.organization_id, key_id=key.key_id, **changes)]
 
 
+def _switch(key: Active, command: DisableKey | EnableKey) -> list[KeyEvent]:
+    match command:
+        case DisableKey() if not key.disabled:
+            return [KeyDisabled(organization_id=key.organization_id, key_id=key.key_id)]
+        case EnableKey() if key.disabled:
+            return [KeyEnabled(organization_id=key.organization_id, key_id=key.key_id)]
+        case _:
+            return []
+
+
 def _must_be_ahead(expires_at: datetime | None, at: datetime) -> None:
     if expires_at is not None and expires_at <= at:
         raise KeyRefused("expires_at", "the expiry must lie in the future; to end a key now, delete it")
@@ -250,6 +277,8 @@ def evolve(key: Key, event: KeyEvent) -> Key:
             return replace(_active(key), secrets=left)
         case KeyUpdated():
             return replace(_active(key), **changes_of(event))
+        case KeyDisabled() | KeyEnabled():
+            return replace(_active(key), disabled=isinstance(event, KeyDisabled))
         case KeyRevoked():
             return Revoked(_active(key), event.reason)
         case _:

@@ -29,6 +29,7 @@ DETAILS: Final[dict[str, str]] = {
     "expired": "the API key's expiry has passed: ask for a new key",
     "revoked": "the API key was revoked and will not work again: ask for a new key",
     "owner-deactivated": "the user who owned the API key was deactivated; it will not work again",
+    "disabled": "the API key is disabled: it is refused until it is enabled again",
     "insufficient-permission": "the API key's role does not contain the asked permission",
     "verifier-stale": "the verifier cannot prove that it knows of every revocation: try again, or ask another one",
     "not-ready": "the verifier is starting: try again",

@@ -21,6 +21,7 @@ _MAY_ANSWER: Final = (
     "expired",
     "revoked",
     "owner-deactivated",
+    "disabled",
     "insufficient-permission",
     "internal",
     "not-ready",

@@ -8,6 +8,8 @@ from msgspec.structs import replace
 from keyledger.contracts.envelope import Fact
 from keyledger.domain.events import (
     KeyCreated,
+    KeyDisabled,
+    KeyEnabled,
     KeyEvent,
     KeyRevoked,
     KeyRotated,
@@ -38,7 +40,7 @@ class VerificationProjection:
     """Every stream's record. Raise ``generation`` whenever a record's form or this fold changes."""
 
     name = "verification"
-    generation = 2
+    generation = 3
 
     def wants(self, stream: str) -> bool:  # noqa: ARG002 - a verdict may need any stream there is
         return True
@@ -51,7 +53,15 @@ def project(row: Record | None, fact: Fact) -> Record | None:
     """Return the record of the fact's stream after the fact."""
     event = fact.event
     match event:
-        case KeyCreated() | KeyRotated() | KeyRotationFinished() | KeyUpdated() | KeyRevoked():
+        case (
+            KeyCreated()
+            | KeyRotated()
+            | KeyRotationFinished()
+            | KeyUpdated()
+            | KeyDisabled()
+            | KeyEnabled()
+            | KeyRevoked()
+        ):
             return _project_key(row, event, fact.header.position)
         case UserCreated() | UserDeactivated() | UserReactivated() | TeamCreated() | ServiceAccountCreated():
             return _project_owner(row, event, fact.header.position)
@@ -80,6 +90,8 @@ def _project_key(row: Record | None, event: KeyEvent, position: int) -> KeyRecor
             return replace(key, secrets=tuple(secret for secret in key.secrets if secret.id not in event.ended))
         case KeyUpdated():
             return _updated(_key(row, event.key_id), event)
+        case KeyDisabled() | KeyEnabled():
+            return replace(_key(row, event.key_id), disabled=isinstance(event, KeyDisabled))
         case KeyRevoked():
             return replace(_key(row, event.key_id), revoked=True)
         case _:

@@ -35,6 +35,7 @@ class KeyRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind"
     created_position: int
     secrets: tuple[SecretRecord, ...]
     revoked: bool = False
+    disabled: bool = False
 
 
 class OwnerRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind", tag="owner"):

@@ -139,6 +139,8 @@ class Verifier:
             code = "revoked"
         elif not owner.active or key.created_position < owner.deactivated_position:
             code = "owner-deactivated"
+        elif key.disabled:
+            code = "disabled"
         elif key.expires_at is not None and key.expires_at <= ask.now:
             code = "expired"
         elif ask.permission is not None and not held.authority.allows(ask.permission):

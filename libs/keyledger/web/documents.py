@@ -62,6 +62,7 @@ AUTHENTICATED: Final = (
     "expired",
     "revoked",
     "owner-deactivated",
+    "disabled",
     "insufficient-permission",
     "internal",
 )

@@ -7,13 +7,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from keyledger.domain.events import Environment, KeyType, OwnerType, RevocationReason
 
-KeyStatus = Literal["active", "expired", "revoked"]
+KeyStatus = Literal["active", "expired", "disabled", "revoked"]
 
 
-def key_status(*, revoked: bool, expires_at: datetime | None, now: datetime) -> KeyStatus:
+def key_status(*, revoked: bool, disabled: bool, expires_at: datetime | None, now: datetime) -> KeyStatus:
     """Return what a key is at ``now``. A key is expired from the moment of its expiry on."""
     if revoked:
         return "revoked"
+    if disabled:
+        return "disabled"
     return "expired" if expires_at is not None and expires_at <= now else "active"
 
 
@@ -53,6 +55,7 @@ EXAMPLE_KEY: Final[dict[str, Any]] = {
     "created_by": {"user": "user_01hXk3fJ7Qc8eV7xBt4NoQ", "key": "key_01hXk3fJ7Qf7hY0aEw7QrT"},
     "updated_at": "2026-11-24T05:47:11.204518Z",
     "expires_at": "2027-11-24T00:00:00Z",
+    "disabled_at": None,
     "revoked_at": None,
     "revocation_reason": None,
     "rotated_at": None,
@@ -79,6 +82,7 @@ class KeyResource(BaseModel):
     created_by: ActorReference
     updated_at: AwareDatetime
     expires_at: AwareDatetime | None
+    disabled_at: AwareDatetime | None = Field(description="Since when it is disabled; null: it is not")
     revoked_at: AwareDatetime | None
     revocation_reason: RevocationReason | None
     rotated_at: AwareDatetime | None = Field(description="When it last got a new secret; null: never since its birth")

@@ -17,6 +17,7 @@ REFUSED = {
     "a wrong secret": "invalid-credential",
     "a revoked key": "revoked",
     "an expired key": "expired",
+    "a disabled key": "disabled",
     "a key of a deactivated user": "owner-deactivated",
 }
 ROLES = {
@@ -64,7 +65,7 @@ async def target(world: World, route: Route) -> Target:
     for name in ("key_id", "role", "user_id", "team_id", "service_account_id"):
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", await something(world, name))
-    status = 200 if path.endswith(("/rotate", "/finish", "activate")) else SUCCESS[route.method]
+    status = 200 if path.endswith(("/rotate", "/finish", "able", "activate")) else SUCCESS[route.method]
     return Target(route.method, path, BODIES.get((route.method, route.path)), status)
 
 
@@ -76,9 +77,10 @@ async def refused_key(world: World, kind: str) -> str:
             return mint("dev", world.randomness.resource_id("key"), bytes(SECRET_BYTES))
         case "a wrong secret":
             return mint("dev", (await world.created(role="administrator"))["id"], bytes(SECRET_BYTES))
-        case "a revoked key":
+        case "a revoked key" | "a disabled key":
             made = await world.created(role="administrator")
-            await world.send("DELETE", f"/v1/api-keys/{made['id']}")
+            method, end = ("DELETE", "") if kind == "a revoked key" else ("POST", "/disable")
+            await world.send(method, f"/v1/api-keys/{made['id']}{end}")
             return str(made["key"])
         case "a key of a deactivated user":
             user_id = await world.user("administrator")

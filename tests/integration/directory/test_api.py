@@ -19,6 +19,8 @@ from tests.unit.projections.written import (
     USER,
     created,
     deactivated,
+    disabled,
+    enabled,
     finished,
     key_id,
     personal,
@@ -73,6 +75,7 @@ class DirectoryApi:
             "created_by": {"user": "user_" + "3" * 22, "key": "key_" + "4" * 22},
             "updated_at": born,
             "expires_at": expires_at.isoformat().replace("+00:00", "Z"),
+            "disabled_at": None,
             "revoked_at": None,
             "revocation_reason": None,
             "rotated_at": None,
@@ -144,6 +147,30 @@ class DirectoryApi:
         assert await directory.names("/v1/api-keys?status=expired") == ["key 1"]
         assert await directory.names("/v1/api-keys") == ["key 2", "key 1"]
         assert (await directory.get(f"/v1/api-keys/{key_id(1)}")).json()["status"] == "expired"
+
+    async def test_a_disabled_key_is_one_of_the_disabled_and_nothing_else_until_it_is_enabled(
+        self, directory: Directory
+    ) -> None:
+        ledger, path = directory.ledger, f"/v1/api-keys/{key_id(1)}"
+        directory.caller = caller("api-keys:read", "audit:read")
+        await directory.relay(
+            ledger.add(created(1, expires_at=moment(START + HOUR))), ledger.add(created(2)), ledger.add(disabled(1))
+        )
+        for wall in (START, START + HOUR):  # its expiry changes nothing
+            directory.clock.wall = wall
+            key = (await directory.get(path)).json()
+            assert (key["status"], datetime.fromisoformat(key["disabled_at"])) == ("disabled", moment(START + 3))
+            assert await directory.names("/v1/api-keys?status=disabled") == ["key 1"]
+            assert await directory.names("/v1/api-keys?status=active") == ["key 2"]
+            assert await directory.names("/v1/api-keys?status=expired") == []
+            assert await directory.names("/v1/api-keys") == ["key 2", "key 1"]
+        await directory.relay(ledger.add(enabled(1)))
+        key = (await directory.get(path)).json()
+        assert (key["status"], key["disabled_at"], key["version"]) == ("expired", None, 3)
+        assert await directory.names("/v1/api-keys?status=disabled") == []
+        await directory.relay(ledger.add(disabled(1)), ledger.add(revoked(1)))
+        assert await directory.names("/v1/api-keys?status=disabled") == []
+        assert await directory.names("/v1/api-keys?status=revoked") == ["key 1"]
 
     async def test_a_revoked_key_is_found_only_by_who_may_audit(self, directory: Directory) -> None:
         await directory.relay(directory.ledger.add(created(1)), directory.ledger.add(revoked(1)))

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from keyledger.domain.events import (
     KeyCreated,
+    KeyDisabled,
+    KeyEnabled,
     KeyEvent,
     KeyRevoked,
     KeyRotated,
@@ -21,6 +23,8 @@ from keyledger.domain.keys import (
     Absent,
     Active,
     CreateKey,
+    DisableKey,
+    EnableKey,
     FinishRotation,
     Key,
     KeyCommand,
@@ -73,6 +77,8 @@ PERSONAL = replace(CREATED, type="personal", owner_type="user", owner_id="user_a
 ROTATE = RotateKey(key_id="key_a", secret=SECOND, at=NOW)
 REVOKED = KeyRevoked(organization_id="org_a", key_id="key_a")
 
+DISABLED = KeyDisabled(organization_id="org_a", key_id="key_a")
+ENABLED = KeyEnabled(organization_id="org_a", key_id="key_a")
 GRACEFUL = KeyRotated(
     organization_id="org_a", key_id="key_a", secret=SECOND, ended=(SecretEnd(id="s1", ends_at=LATER),)
 )
@@ -198,12 +204,39 @@ def test_a_role_can_be_taken_off_a_personal_key_only() -> None:
     keys.given(own).when(off).then(KeyUpdated(organization_id="org_a", key_id="key_a", role=None))
 
 
+def test_a_disabled_key_can_be_enabled_and_is_otherwise_as_before() -> None:
+    disabled = keys.given(CREATED).when(DisableKey("key_a")).then(DISABLED)
+    assert isinstance(disabled.state, Active)
+    assert disabled.state.disabled
+    enabled = keys.given(CREATED, DISABLED).when(EnableKey("key_a")).then(ENABLED)
+    assert enabled.state == fold([CREATED])
+
+
+def test_what_a_key_is_already_it_does_not_become_again() -> None:
+    keys.given(CREATED, DISABLED).when(DisableKey("key_a")).then_nothing()
+    keys.given(CREATED).when(EnableKey("key_a")).then_nothing()
+
+
+def test_a_new_secret_does_not_enable_a_key() -> None:
+    outcome = keys.given(CREATED, DISABLED).when(ROTATE)
+    assert isinstance(outcome.state, Active)
+    assert outcome.state.disabled
+
+
 def test_a_key_is_revoked_with_a_reason() -> None:
     keys.given(CREATED).when(RevokeKey("key_a")).then(REVOKED)
 
 
 @pytest.mark.parametrize(
-    "command", [ROTATE, FinishRotation("key_a"), UpdateKey(key_id="key_a", at=NOW, name="new"), RevokeKey("key_a")]
+    "command",
+    [
+        ROTATE,
+        FinishRotation("key_a"),
+        UpdateKey(key_id="key_a", at=NOW, name="new"),
+        DisableKey("key_a"),
+        EnableKey("key_a"),
+        RevokeKey("key_a"),
+    ],
 )
 @pytest.mark.parametrize("facts", [[], [CREATED, REVOKED]], ids=["unknown", "revoked"])
 def test_nothing_happens_to_a_key_that_is_not_there_or_not_any_more(facts: list[KeyEvent], command: KeyCommand) -> None:

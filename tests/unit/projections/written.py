@@ -11,6 +11,8 @@ from keyledger.contracts.registry import encode
 from keyledger.domain.events import (
     Event,
     KeyCreated,
+    KeyDisabled,
+    KeyEnabled,
     KeyRevoked,
     KeyRotated,
     KeyRotationFinished,
@@ -58,6 +60,14 @@ def rotated(number: int, *, to: str = "2", ended: Sequence[SecretEnd] = ()) -> K
 
 def finished(number: int, *ended: str) -> KeyRotationFinished:
     return KeyRotationFinished(organization_id=ORGANIZATION, key_id=key_id(number), ended=ended)
+
+
+def disabled(number: int) -> KeyDisabled:
+    return KeyDisabled(organization_id=ORGANIZATION, key_id=key_id(number))
+
+
+def enabled(number: int) -> KeyEnabled:
+    return KeyEnabled(organization_id=ORGANIZATION, key_id=key_id(number))
 
 
 def renamed(number: int, name: str) -> KeyUpdated:
@@ -125,7 +135,15 @@ class Written(Struct):
 
 def _stream(event: Event) -> str:
     match event:
-        case KeyCreated() | KeyRotated() | KeyRotationFinished() | KeyUpdated() | KeyRevoked():
+        case (
+            KeyCreated()
+            | KeyRotated()
+            | KeyRotationFinished()
+            | KeyUpdated()
+            | KeyDisabled()
+            | KeyEnabled()
+            | KeyRevoked()
+        ):
             return event.key_id
         case UserCreated() | UserDeactivated() | UserReactivated():
             return event.user_id

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -25,10 +26,18 @@ ALLOWED = {
     "custom": {"users:create"},
 }
 
+COMMANDS: Mapping[str, Callable[[str], keys.KeyCommand]] = {
+    "finish": keys.FinishRotation,
+    "disable": keys.DisableKey,
+    "enable": keys.EnableKey,
+}
+
 maybe_hour = st.none() | HOURS
 steps = st.one_of(
     st.tuples(st.just("rotate"), maybe_hour),
     st.tuples(st.just("finish"), st.none()),
+    st.tuples(st.just("disable"), st.none()),
+    st.tuples(st.just("enable"), st.none()),
     st.tuples(st.just("expiry"), maybe_hour),
     st.tuples(st.just("role"), st.sampled_from(ROLES)),
     st.tuples(st.just("define"), st.sets(PERMISSIONS.filter(bool))),
@@ -79,8 +88,8 @@ class Model:
                 ended = [SecretEnd(id=live.secret.id, ends_at=hour(ends)) for live in key.secrets]
                 secret_id, token = facts.rotate(self.org, key_id, ended=ended)
                 self.tokens.append((key_id, secret_id, token))
-            case ("finish", _):
-                for event in keys.decide(key, keys.FinishRotation(key_id)):
+            case ("finish" | "disable" | "enable", _):
+                for event in keys.decide(key, COMMANDS[step[0]](key_id)):
                     facts.append(key_id, event)
             case ("expiry", at):
                 facts.update(self.org, key_id, expires_at=hour(at))
@@ -109,6 +118,8 @@ class Model:
             return "revoked"
         if last.type == "personal" and self.deactivated:
             return "owner-deactivated"
+        if last.disabled:
+            return "disabled"
         if last.expires_at is not None and last.expires_at <= at:
             return "expired"
         layers = [last.role] if last.role is not None else []

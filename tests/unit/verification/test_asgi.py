@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keyledger.contracts.freshness import Head
-from keyledger.domain.events import KeyRevoked
+from keyledger.domain.events import KeyDisabled, KeyRevoked
 from keyledger.domain.identifiers import resource_id
 from keyledger.verification.token import mint
 from tests.unit.verification.nodes import Answered, Place, running, until
@@ -30,6 +30,8 @@ class Shop(Place):
         _, self.expired = facts.key(self.org, self.user, 2, expires_at=T0 - timedelta(days=1))
         revoked, self.revoked = facts.key(self.org, self.user, 3)
         facts.append(revoked, KeyRevoked(organization_id=self.org, key_id=revoked))
+        disabled, self.disabled = facts.key(self.org, self.user, 5)
+        facts.append(disabled, KeyDisabled(organization_id=self.org, key_id=disabled))
         _, self.foreign = facts.key(other, facts.user(other, 2), 4)
         self.wrong = mint("dev", self.key_id, WRONG_SECRET)
         self.unknown = mint("dev", "key_" + "1" * 22, WRONG_SECRET)
@@ -122,6 +124,8 @@ async def test_401_for_a_foreign_key_is_that_of_an_unknown_one(tmp_path: Path) -
 async def test_401_tells_the_holder_of_a_right_secret_what_happened(shop: Shop) -> None:
     assert (await shop.ask(shop.expired)).json["code"] == "expired"
     assert (await shop.ask(shop.revoked)).json["code"] == "revoked"
+    disabled = await shop.ask(shop.disabled)
+    assert (disabled.status, disabled.json["code"]) == (401, "disabled")
 
 
 async def test_403_when_the_role_does_not_contain_the_permission(shop: Shop) -> None:

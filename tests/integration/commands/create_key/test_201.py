@@ -29,6 +29,7 @@ async def test_only_a_name_is_needed(world: World) -> None:
         "created_by": {"user": mine, "key": world.ledger.appends[0].actor_key},
         "updated_at": "2026-11-24T06:00:00Z",
         "expires_at": None,
+        "disabled_at": None,
         "revoked_at": None,
         "revocation_reason": None,
         "rotated_at": None,
