@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from keyledger.contracts.envelope import Entry, seal
 from keyledger.contracts.topics import LEDGER
 from keyledger.eventlog.last_record import last_record
-from keyledger.eventlog.port import EventLog, NewRecord
+from keyledger.eventlog.port import EventLog, NewRecord, OffsetOutOfRange
 from keyledger_relay.ends import position_of
 from keyledger_relay.feeds import FEEDS, Feed
 from keyledger_relay.refilling import empty_topics
@@ -82,7 +82,10 @@ class Damage:
                 await self._reader_stopped()
 
             async def has_gone_on() -> bool:
-                end = await last_record(log, self.feed.topic)
+                try:
+                    end = await last_record(log, self.feed.topic)
+                except OffsetOutOfRange:  # the relay has just emptied the topic, to fill it again
+                    return False
                 return end is not None and position_of(end) > header.position
 
             await until(has_gone_on, "the relay has written behind the forgery")
