@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from keyledger.domain.events import Environment, KeyType
 from keyledger.domain.identifiers import ROLE_ID
+from keyledger.domain.metadata import MAX_BYTES, MAX_NAMES
 from keyledger.domain.permissions import ANY, BUILTIN_ROLES, UNPRIVILEGED
 from keyledger.verification.token import stands_in
 from keyledger.web.documents import JSON
@@ -21,6 +22,8 @@ from keyledger.web.problems import Problem
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 MAX_GRACE_SECONDS: Final = 30 * 24 * 3600
+MAX_METADATA_DEPTH: Final = 5
+MAX_NUMBER: Final = 2**53 - 1
 Body = TypeVar("Body", bound=BaseModel)
 
 _RFC3339: Final = re.compile(
@@ -85,6 +88,33 @@ def _time(value: object) -> object:
         raise wrong from None
 
 
+def _metadata(value: object, depth: int = 1) -> object:
+    """Return a JSON value that we can keep and give back as it came."""
+    match value:
+        case str():
+            return _fit_to_keep(_unicode(value))
+        case dict() | list():
+            if depth > MAX_METADATA_DEPTH:
+                raise PydanticCustomError("depth", "Nest at most {most} deep", {"most": MAX_METADATA_DEPTH})
+            for name in value if isinstance(value, dict) else ():
+                _metadata(name)
+            for item in value.values() if isinstance(value, dict) else value:
+                _metadata(item, depth + 1)
+        case int() | float() if not -MAX_NUMBER <= value <= MAX_NUMBER:  # RFC 7493, 2.2
+            raise PydanticCustomError("number", "Write numbers beyond 2^53 as text: not everybody could read them")
+        case _:
+            pass
+    return value
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("unicode", "A lone surrogate is no character") from None
+    return text
+
+
 Name = Annotated[
     str,
     Field(max_length=255, description="1 to 255 characters after trimming", examples=["checkout"]),
@@ -123,6 +153,15 @@ Expiry = Annotated[
     BeforeValidator(_time, json_schema_input_type=str),
     Field(description="RFC 3339 with an offset, in the future", examples=["2027-01-31T12:00:00Z"]),
 ]
+Metadata = Annotated[
+    dict[str, Any],
+    BeforeValidator(_metadata),
+    Field(
+        description=f"A JSON object of yours, kept in history for ever: at most {MAX_BYTES} bytes, {MAX_NAMES} names "
+        f"in all, {MAX_METADATA_DEPTH} deep. Under a name null is like nothing (RFC 7396)",
+        examples=[{"customer": "acme"}],
+    ),
+]
 Email = Annotated[str, Field(max_length=254, examples=["ada@example.com"]), AfterValidator(_email)]
 
 
@@ -148,6 +187,7 @@ class CreateKeyBody(_Closed):
     )
     environment: Environment = "dev"
     expires_at: Expiry | None = None
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class ChangeKeyBody(_Closed):
@@ -157,6 +197,9 @@ class ChangeKeyBody(_Closed):
     description: Description | None = Field(default=None, description="null: none")
     role: RoleId | None = Field(default=None, description="null, for a personal key only: its owner's")
     expires_at: Expiry | None = Field(default=None, description="null: never")
+    metadata: Metadata | None = Field(
+        default=None, description="Merged into what there is, at every depth: null removes a name, or all of it"
+    )
 
 
 class RotateKeyBody(_Closed):

@@ -127,6 +127,7 @@ class KeysApi:
                 environment=body.environment,
                 expires_at=body.expires_at,
                 secret=issued[0].secret,
+                metadata=body.metadata,
                 at=moment(self._clock.now()),
             )
             return lambda caller, read: creation(caller, read, command)
@@ -138,7 +139,7 @@ class KeysApi:
     async def change(
         self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
     ) -> Response:
-        """Change name, description, role or expiry (JSON Merge Patch, RFC 7396); null removes what can be absent."""
+        """Change what can be changed (JSON Merge Patch, RFC 7396); null removes what can be absent."""
         call = await self._writes.open(request, idempotency_key=idempotency_key, status=200)
 
         async def prepare() -> Decide:
@@ -151,6 +152,7 @@ class KeysApi:
                 description=body.description or "" if "description" in given else UNSET,
                 role=body.role if "role" in given else UNSET,
                 expires_at=body.expires_at if "expires_at" in given else UNSET,
+                metadata=body.metadata if "metadata" in given else UNSET,
             )
             roles = [] if command.role is UNSET else [command.role]
             return lambda caller, read: on_living(caller, read, key_id, lambda _: command, if_match, also_roles=roles)
@@ -265,6 +267,7 @@ _CREATE_EXAMPLES: Final[dict[str, Any]] = {
         "role": "developer",
         "environment": "prod",
         "expires_at": "2027-11-24T00:00:00Z",
+        "metadata": {"customer": "acme"},
     },
 }
 _NOTHING: Final = described(EmptyBody, examples={"nothing": {}}, required=False)
@@ -275,4 +278,5 @@ _ROTATE_EXAMPLES: Final[dict[str, Any]] = {
 _CHANGE_EXAMPLES: Final[dict[str, Any]] = {
     "rename": {"name": "old laptop"},
     "other role": {"role": "viewer"},
+    "attach one thing, remove another": {"metadata": {"customer": "acme", "trial": None}},
 }

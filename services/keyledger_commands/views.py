@@ -185,6 +185,7 @@ def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
         "owner": OwnerReference(type=known.owner_type, id=known.owner_id),
         "name": known.name,
         "description": known.description,
+        "metadata": known.metadata,
         "role": known.role,
         "environment": known.environment,
         "status": key_status(

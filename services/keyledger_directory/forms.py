@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyledger.domain.events import Environment, KeyType
@@ -75,6 +76,7 @@ def resource(key: KeyView, now: datetime) -> KeyResource:
         owner=OwnerReference(type=row.owner_type, id=row.owner_id),
         name=row.name,
         description=row.description,
+        metadata=msgspec.json.decode(row.metadata),
         role=row.role,
         environment=row.environment,
         status=key_status(

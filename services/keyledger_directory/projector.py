@@ -34,7 +34,7 @@ from keyledger.domain.keys import changes_of
 from keyledger.domain.times import microseconds
 
 NAME: Final = "directory"
-GENERATION: Final = 6
+GENERATION: Final = 7
 """Raise it whenever a row's form or what the fold makes of an event changes: the read model is then built anew."""
 
 
@@ -53,7 +53,7 @@ _decode_deactivations: Final = msgspec.json.Decoder(list[tuple[int, int]]).decod
 class KeyRow(Struct, frozen=True, kw_only=True):
     """A key as lists show it. Times in microseconds since 1970; ``created_position`` orders all keys ever made.
 
-    ``secrets``: a list of ``SecretLine``, newest first, as JSON.
+    ``secrets``: a list of ``SecretLine``, newest first, as JSON. ``metadata``: JSON too.
     """
 
     organization_id: str
@@ -70,6 +70,7 @@ class KeyRow(Struct, frozen=True, kw_only=True):
     created_by_key: str | None
     updated_at: int
     secrets: str
+    metadata: str
     expires_at: int | None = None
     disabled_at: int | None = None
     revoked_at: int | None = None
@@ -149,6 +150,8 @@ def _project_key(row: DirectoryRow | None, header: Header, event: KeyEvent) -> K
             changes: dict[str, object] = dict(changes_of(event))
             if "expires_at" in changes:
                 changes["expires_at"] = microseconds(event.expires_at or None)
+            if "metadata" in changes:
+                changes["metadata"] = _json(changes["metadata"])
             return replace(_existing(row, KeyRow), **changes, updated_at=header.recorded_at)
         case KeyDisabled() | KeyEnabled():
             disabled_at = header.recorded_at if isinstance(event, KeyDisabled) else None
@@ -180,6 +183,7 @@ def _created(header: Header, event: KeyCreated) -> KeyRow:
         created_by_key=header.actor_key,
         updated_at=header.recorded_at,
         secrets=_json([SecretLine(event.secret.id, header.recorded_at)]),
+        metadata=_json(event.metadata),
         expires_at=microseconds(event.expires_at),
     )
 
@@ -191,8 +195,8 @@ def _after_rotation(secrets: Sequence[SecretLine], header: Header, event: KeyRot
     return _json([SecretLine(event.secret.id, header.recorded_at), *(one for one in kept if one.id not in dead)])
 
 
-def _json(lines: Sequence[object]) -> str:
-    return msgspec.json.encode(lines).decode()
+def _json(told: object) -> str:
+    return msgspec.json.encode(told).decode()
 
 
 def _existing(row: DirectoryRow | None, kind: type[Kind]) -> Kind:

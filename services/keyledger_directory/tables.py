@@ -123,6 +123,7 @@ def _key_columns() -> Sequence[Column[Any]]:
         Column("created_by_key", Text),
         Column("updated_at", BigInteger),
         Column("secrets", Text),
+        Column("metadata", Text),
         Column("expires_at", BigInteger),
         Column("disabled_at", BigInteger),
         Column("revoked_at", BigInteger),

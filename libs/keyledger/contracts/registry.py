@@ -175,11 +175,19 @@ def published_struct(struct: type[Struct]) -> type[Struct]:
         return struct
     return msgspec.defstruct(
         struct.__name__,
-        [(field.name, PublishedSecret if field.type is events.Secret else field.type) for field in fields],
+        [_published(field) for field in fields],
         frozen=True,
         kw_only=True,
+        omit_defaults=struct.__struct_config__.omit_defaults,
         namespace={"__doc__": f"{struct.__doc__} As published: without the digest."},
     )
+
+
+def _published(field: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
+    form = PublishedSecret if field.type is events.Secret else field.type
+    # Each is NODEFAULT where there is none: a case that the stubs of msgspec leave out.
+    default = msgspec.field(default=field.default, default_factory=field.default_factory)  # type: ignore[call-overload]
+    return field.name, form, default
 
 
 def publish(entry: Entry, types: Mapping[str, EventType] = EVENT_TYPES) -> Published:

@@ -4,7 +4,7 @@ A new field needs a default (additive). Any other change makes a new schema vers
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -91,7 +91,7 @@ class ServiceAccountCreated(Struct, frozen=True, kw_only=True):
     description: str = ""
 
 
-class KeyCreated(Struct, frozen=True, kw_only=True):
+class KeyCreated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A key with its first secret. Without a role it has its owner's, whatever that is at the moment of use."""
 
     organization_id: str
@@ -105,6 +105,7 @@ class KeyCreated(Struct, frozen=True, kw_only=True):
     environment: Environment
     expires_at: Moment | None
     secret: Secret
+    metadata: dict[str, Any] = {}
 
 
 class KeyRotated(Struct, frozen=True, kw_only=True):
@@ -125,7 +126,7 @@ class KeyRotationFinished(Struct, frozen=True, kw_only=True):
 
 
 class KeyUpdated(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Some of a key's properties changed; what is absent stayed as it was."""
+    """Some of a key's properties changed; what is absent stayed as it was. ``metadata`` is all of it, as it is now."""
 
     organization_id: str
     key_id: str
@@ -133,6 +134,7 @@ class KeyUpdated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str | UnsetType = UNSET
     role: str | UnsetType | None = UNSET
     expires_at: Moment | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
 
 
 class KeyDisabled(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """A key's life: created, rotated, changed, disabled and enabled, revoked."""
 
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from keyledger.domain.events import (
     Secret,
     SecretEnd,
 )
+from keyledger.domain.metadata import Metadata, excess_of, is_same, merged
 
 
 class Absent(Struct, frozen=True):
@@ -54,6 +55,7 @@ class Active(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     secrets: tuple[LiveSecret, ...]
     disabled: bool = False
+    metadata: Metadata = {}
 
 
 class Revoked(Struct, frozen=True):
@@ -80,6 +82,7 @@ class CreateKey(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     secret: Secret
     at: datetime
+    metadata: Metadata = {}
 
 
 class RotateKey(Struct, frozen=True, kw_only=True):
@@ -98,7 +101,7 @@ class FinishRotation(Struct, frozen=True):
 
 
 class UpdateKey(Struct, frozen=True, kw_only=True):
-    """Change what is given; leave what is not."""
+    """Change what is given; leave what is not. ``metadata`` is a merge patch; None removes all of it."""
 
     key_id: str
     at: datetime
@@ -106,6 +109,7 @@ class UpdateKey(Struct, frozen=True, kw_only=True):
     description: str | UnsetType = UNSET
     role: str | UnsetType | None = UNSET
     expires_at: datetime | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
 
 
 class DisableKey(Struct, frozen=True):
@@ -200,6 +204,7 @@ def _create(key: Key, command: CreateKey) -> list[KeyEvent]:
             environment=command.environment,
             expires_at=command.expires_at,
             secret=command.secret,
+            metadata=_fitting(merged({}, command.metadata)),
         ),
     ]
 
@@ -233,6 +238,9 @@ def _update(key: Active, command: UpdateKey) -> list[KeyEvent]:
     changes = {field: new for field, new in asked.items() if new is not UNSET and new != getattr(key, field)}
     if "expires_at" in changes:
         _must_be_ahead(changes["expires_at"], command.at)
+    if command.metadata is not UNSET:
+        metadata = _fitting({} if command.metadata is None else merged(key.metadata, command.metadata))
+        changes |= {} if is_same(metadata, key.metadata) else {"metadata": metadata}
     if not changes:
         return []
     return [KeyUpdated(organization_id=key.organization_id, key_id=key.key_id, **changes)]
@@ -253,6 +261,13 @@ def _must_be_ahead(expires_at: datetime | None, at: datetime) -> None:
         raise KeyRefused("expires_at", "the expiry must lie in the future; to end a key now, delete it")
 
 
+def _fitting(metadata: Metadata) -> Metadata:
+    excess = excess_of(metadata)
+    if excess is not None:
+        raise KeyRefused("metadata", excess)
+    return metadata
+
+
 def evolve(key: Key, event: KeyEvent) -> Key:
     """Return the key after the event. The events of one key come in order, the first is KeyCreated."""
     match event:
@@ -269,6 +284,7 @@ def evolve(key: Key, event: KeyEvent) -> Key:
                 environment=event.environment,
                 expires_at=event.expires_at,
                 secrets=(LiveSecret(event.secret),),
+                metadata=event.metadata,
             )
         case KeyRotated():
             return replace(_active(key), secrets=after_rotation(_active(key).secrets, event))
@@ -293,9 +309,9 @@ def after_rotation(secrets: tuple[LiveSecret, ...], event: KeyRotated) -> tuple[
     return (LiveSecret(event.secret), *(live for live in kept if live.secret.id not in dead))
 
 
-def changes_of(event: KeyUpdated) -> dict[str, str | datetime | None]:
+def changes_of(event: KeyUpdated) -> dict[str, Any]:
     """Return the fields that the event sets, by name."""
-    fields = {field: getattr(event, field) for field in ("name", "description", "role", "expires_at")}
+    fields = {field: getattr(event, field) for field in ("name", "description", "role", "expires_at", "metadata")}
     return {field: new for field, new in fields.items() if new is not UNSET}
 
 

@@ -41,7 +41,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "permissions": ["*:read", "agents:create", "agents:update"],
     "environment": "prod",
     "expires_at": "2027-01-01T00:00:00.000000Z",
-    "metadata": {},
+    "metadata": {"customer": "acme"},
     "position": "AQ8cAAAAAAAAAAAAAAAAAAAAAAAAAAAAACoZ1fM0p7dQm2kXnE4bYwVh",
     "fresh_as_of": "2026-06-01T12:00:00.250000Z",
 }

@@ -40,7 +40,7 @@ class VerificationProjection:
     """Every stream's record. Raise ``generation`` whenever a record's form or this fold changes."""
 
     name = "verification"
-    generation = 3
+    generation = 4
 
     def wants(self, stream: str) -> bool:  # noqa: ARG002 - a verdict may need any stream there is
         return True
@@ -129,6 +129,7 @@ def _created(event: KeyCreated, position: int) -> KeyRecord:
         microseconds(event.expires_at),
         position,
         (_secret(event.secret),),
+        metadata=event.metadata,
     )
 
 
@@ -154,6 +155,8 @@ def _updated(key: KeyRecord, event: KeyUpdated) -> KeyRecord:
         key = replace(key, role=event.role)
     if event.expires_at is not UNSET:
         key = replace(key, expires_at=microseconds(event.expires_at))
+    if event.metadata is not UNSET:
+        key = replace(key, metadata=event.metadata)
     return key
 
 

@@ -4,7 +4,7 @@
 Times are microseconds since 1970. Field order is the wire form (msgpack arrays): a change needs a new generation.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -36,6 +36,7 @@ class KeyRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind"
     secrets: tuple[SecretRecord, ...]
     revoked: bool = False
     disabled: bool = False
+    metadata: dict[str, Any] = {}
 
 
 class OwnerRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="kind", tag="owner"):

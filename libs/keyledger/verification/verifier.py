@@ -158,6 +158,7 @@ class Verifier:
             permissions=held.permissions,
             environment=key.environment,
             expires_at=key.expires_at,
+            metadata=key.metadata,
             secret_id=secret_id,
             authority=held.authority,
             position=position,

@@ -48,6 +48,7 @@ EXAMPLE_KEY: Final[dict[str, Any]] = {
     "owner": {"type": "team", "id": "team_01hXk3fJ7Qd2fW8yCu5OpR"},
     "name": "checkout",
     "description": "Calls the agents of the shop",
+    "metadata": {"customer": "acme"},
     "role": "developer",
     "environment": "prod",
     "status": "active",
@@ -75,6 +76,7 @@ class KeyResource(BaseModel):
     owner: OwnerReference
     name: str
     description: str
+    metadata: dict[str, Any] = Field(description="What was attached to it; verdicts on it show it too")
     role: str | None = Field(description="null: a personal key with whatever roles its owner has when it is used")
     environment: Environment
     status: KeyStatus

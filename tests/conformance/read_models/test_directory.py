@@ -55,6 +55,7 @@ class DirectorySuite(ReadModelSuite):
             created_by_user="user_1",
             created_by_key=None,
             updated_at=2**50 + number,
+            metadata='{"a":1}',
             secrets='[["1",5,null]]',
             expires_at=None if number % 3 else 2**51,
             revoked_at=None if number % 5 else 2**51 + 1,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from keyledger.contracts.freshness import Head
 from keyledger.domain.events import SecretEnd
@@ -58,7 +59,9 @@ class DirectoryApi:
 
     async def test_a_key_is_shown_with_everything_but_its_secret(self, directory: Directory) -> None:
         expires_at = moment(START + HOUR)
-        await directory.relay(directory.ledger.add(created(1, description="d", expires_at=expires_at)))
+        await directory.relay(
+            directory.ledger.add(created(1, description="d", expires_at=expires_at, metadata={"customer": "acme"}))
+        )
         answer = await directory.get(f"/v1/api-keys/{key_id(1)}")
         born = moment(START + 1).isoformat().replace("+00:00", "Z")
         assert answer.json() == {
@@ -68,6 +71,7 @@ class DirectoryApi:
             "owner": {"type": "team", "id": "team_" + "2" * 22},
             "name": "key 1",
             "description": "d",
+            "metadata": {"customer": "acme"},
             "role": "viewer",
             "environment": "dev",
             "status": "active",
@@ -120,6 +124,14 @@ class DirectoryApi:
         await directory.relay(ledger.add(revoked(1)))
         (gone,) = (await directory.get("/v1/api-keys?status=revoked")).json()["data"]
         assert gone["secrets"] == []
+
+    async def test_metadata_is_shown_as_it_is_now(self, directory: Directory) -> None:
+        ledger, path = directory.ledger, f"/v1/api-keys/{key_id(1)}"
+        await directory.relay(ledger.add(created(1, metadata={"a": [1.5, None, {"b": True}]})))
+        assert (await directory.get(path)).json()["metadata"] == {"a": [1.5, None, {"b": True}]}
+        changed = replace(renamed(1, "new"), metadata={"ü": "✓"})
+        await directory.relay(ledger.add(changed), ledger.add(renamed(1, "newer")))
+        assert (await directory.get(path)).json()["metadata"] == {"ü": "✓"}
 
     async def test_the_newest_key_comes_first(self, directory: Directory) -> None:
         await directory.relay(*(directory.ledger.add(created(n)) for n in (3, 1, 2)))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ from keyledger.domain.keys import (
     evolve,
     fold,
 )
+from keyledger.domain.metadata import MAX_BYTES, MAX_NAMES, Metadata
 from keyledger.testing.given import Decider
 
 NOW = datetime(2026, 11, 24, 6, tzinfo=UTC)
@@ -195,6 +197,37 @@ def test_an_expiry_cannot_be_moved_into_the_past() -> None:
 def test_an_expiry_that_has_passed_may_be_repeated_but_not_set() -> None:
     after = LATER + timedelta(days=1)
     keys.given(CREATED).when(UpdateKey(key_id="key_a", at=after, expires_at=LATER)).then_nothing()
+
+
+def test_metadata_is_merged_and_the_event_holds_all_of_it() -> None:
+    given = keys.given(replace(CREATED, metadata={"customer": "acme", "limits": {"a": 1, "b": 2}}))
+    patch = UpdateKey(key_id="key_a", at=NOW, metadata={"limits": {"b": None, "c": 3}, "customer": None})
+    merged = {"limits": {"a": 1, "c": 3}}
+    outcome = given.when(patch).then(KeyUpdated(organization_id="org_a", key_id="key_a", metadata=merged))
+    assert isinstance(outcome.state, Active)
+    assert outcome.state.metadata == merged
+    emptied = KeyUpdated(organization_id="org_a", key_id="key_a", metadata={})
+    given.when(UpdateKey(key_id="key_a", at=NOW, metadata=None)).then(emptied)
+
+
+def test_metadata_that_stays_the_same_json_is_no_change() -> None:
+    given = keys.given(replace(CREATED, metadata={"n": 1}))
+    given.when(UpdateKey(key_id="key_a", at=NOW, metadata={"n": 1, "x": None})).then_nothing()
+    true = KeyUpdated(organization_id="org_a", key_id="key_a", metadata={"n": True})
+    changed = given.when(UpdateKey(key_id="key_a", at=NOW, metadata={"n": True})).events
+    assert msgspec.json.encode(changed) == msgspec.json.encode([true])
+
+
+FULL = {str(number): 0 for number in range(MAX_NAMES)}
+LONG = {"text": "x" * (MAX_BYTES - len('{"text":""}'))}
+
+
+@pytest.mark.parametrize(("held", "more"), [(FULL, {"one more": 0}), (LONG, {"text": LONG["text"] + "x"})])
+def test_metadata_does_not_outgrow_its_bounds_by_merging(held: Metadata, more: Metadata) -> None:
+    keys.given().when(replace(CREATE, metadata=held)).then(replace(CREATED, metadata=held))
+    update = UpdateKey(key_id="key_a", at=NOW, metadata=more)
+    keys.given(replace(CREATED, metadata=held)).when(update).then_refused(KeyRefused, field="metadata")
+    keys.given().when(replace(CREATE, metadata={**held, **more})).then_refused(KeyRefused, field="metadata")
 
 
 def test_a_role_can_be_taken_off_a_personal_key_only() -> None:

@@ -39,6 +39,7 @@ steps = st.one_of(
     st.tuples(st.just("disable"), st.none()),
     st.tuples(st.just("enable"), st.none()),
     st.tuples(st.just("expiry"), maybe_hour),
+    st.tuples(st.just("metadata"), st.dictionaries(st.sampled_from("ab"), st.integers(0, 2), max_size=2)),
     st.tuples(st.just("role"), st.sampled_from(ROLES)),
     st.tuples(st.just("define"), st.sets(PERMISSIONS.filter(bool))),
     st.tuples(st.just("revoke"), st.none()),
@@ -93,8 +94,8 @@ class Model:
                     facts.append(key_id, event)
             case ("expiry", at):
                 facts.update(self.org, key_id, expires_at=hour(at))
-            case ("role", role):
-                facts.update(self.org, key_id, role=role)
+            case ("metadata" | "role", new):
+                facts.update(self.org, key_id, **{step[0]: new})
             case ("revoke", _):
                 facts.append(key_id, KeyRevoked(organization_id=self.org, key_id=key_id))
             case _:
@@ -128,6 +129,11 @@ class Model:
         allowed = permission is None or all(permission in self.allowed[role] for role in layers)
         return "valid" if allowed else "insufficient-permission"
 
+    def metadata(self, key_id: str) -> dict[str, Any]:
+        key = keys.fold(self.events[key_id])
+        assert isinstance(key, keys.Active)
+        return key.metadata
+
     def _collect(self) -> None:
         self.events = {}
         for entry in self.world.facts.entries:
@@ -156,7 +162,10 @@ def test_the_verdict_is_what_the_history_says(
                 world.freshness.on_stale = "allow"
                 for key_id, secret_id, token in model.tokens:
                     expected = model.expected(key_id, secret_id, T0 + timedelta(hours=at), permission)
-                    assert verifier.verify(token, ask).code == expected
+                    verdict = verifier.verify(token, ask)
+                    assert verdict.code == expected
+                    if verdict.valid:
+                        assert verdict.metadata == model.metadata(key_id)
             finally:
                 world.index.close()
 

@@ -26,7 +26,7 @@ class Shop(Place):
         facts = self.facts
         self.org, other = facts.organization(1), facts.organization(2)
         self.user = facts.user(self.org, 1, roles=("developer",))
-        self.key_id, self.token = facts.key(self.org, self.user, 1, name="deploy")
+        self.key_id, self.token = facts.key(self.org, self.user, 1, name="deploy", metadata={"customer": "acme"})
         _, self.expired = facts.key(self.org, self.user, 2, expires_at=T0 - timedelta(days=1))
         revoked, self.revoked = facts.key(self.org, self.user, 3)
         facts.append(revoked, KeyRevoked(organization_id=self.org, key_id=revoked))
@@ -72,7 +72,7 @@ async def test_200_says_whose_key_it_is(shop: Shop) -> None:
         "permissions": ["*:read", "agents:create", "agents:update"],
         "environment": "dev",
         "expires_at": None,
-        "metadata": {},
+        "metadata": {"customer": "acme"},
         "position": f"position-{len(shop.facts.entries)}",
     }
     assert answered.headers["content-type"] == "application/json"

@@ -43,6 +43,20 @@ async def test_what_changes_nothing_is_no_event_and_answers_with_the_last_positi
     assert (await world.ledger.head()).position == head
 
 
+async def test_metadata_is_merged_at_every_depth(world: World) -> None:
+    made = await world.created(metadata={"customer": "acme", "limits": {"a": 1, "b": 2}, "none": None})
+    assert made["metadata"] == {"customer": "acme", "limits": {"a": 1, "b": 2}}
+    path = f"/v1/api-keys/{made['id']}"
+    for patch, left in (
+        ({"limits": {"a": None, "c": [None]}}, {"customer": "acme", "limits": {"b": 2, "c": [None]}}),
+        ({"limits": None}, {"customer": "acme"}),
+        (None, {}),
+    ):
+        changed = (await world.send("PATCH", path, json={"metadata": patch})).json()
+        assert changed["metadata"] == left
+    assert changed["version"] == 4
+
+
 async def test_a_changed_role_holds_at_once(world: World) -> None:
     made = await world.created(role="administrator")
     body = {"name": "x"}

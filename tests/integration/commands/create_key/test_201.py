@@ -22,6 +22,7 @@ async def test_only_a_name_is_needed(world: World) -> None:
         "owner": {"type": "user", "id": mine},
         "name": "laptop",
         "description": "",
+        "metadata": {},
         "role": None,
         "environment": "dev",
         "status": "active",
