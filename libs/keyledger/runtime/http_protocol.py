@@ -28,15 +28,21 @@ class JoinedWrites(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write what is given by the end of this turn."""
         if not self._held:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._held.append(bytes(data))
         self._held_bytes += len(data)
         if self._held_bytes > MAX_HELD_BYTES:
-            self._flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was given now: before the connection ends."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        if held and not self._transport.is_closing():
+            self._transport.write(b"".join(held))
 
     def close(self) -> None:
         """Close the connection once everything is written."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def is_closing(self) -> bool:
@@ -55,38 +61,46 @@ class JoinedWrites(asyncio.Transport):
         """Read again."""
         self._transport.resume_reading()
 
-    def _flush(self) -> None:
-        held, self._held, self._held_bytes = self._held, [], 0
-        if held and not self._transport.is_closing():
-            self._transport.write(b"".join(held))
-
 
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP over ``JoinedWrites``, with an end to what a stranger may send before any of our code is asked.
 
     uvicorn's parser collects a head without limit, and one header in time that grows by the square: 200 MB of it stood
-    still for a minute. What comes by one read of the socket (256 KiB at most) is not counted: it costs no time.
+    still for a minute. What follows a body's chunks is read the same way. What comes by one read of the socket (256 KiB at most) is not counted: it costs no time.
     """
 
-    _in_head = False
-    _heads = 0
+    _progressed = False
     _unfinished_bytes = 0
+    transport: JoinedWrites
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(JoinedWrites(transport, self.loop))
 
     def data_received(self, data: bytes) -> None:
-        going_on = self._heads if self._in_head else None
+        self._progressed = False
         super().data_received(data)
-        if self._in_head and self._heads == going_on:  # all of the data went into one head, which is not over yet
-            self._unfinished_bytes += len(data)
-            if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response("The request's head is too long.")
+        if self._progressed:
+            self._unfinished_bytes = 0
+            return
+        self._unfinished_bytes += len(data)  # all of the data went into one head or trailer, which is not over yet
+        if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The request's head is too long.")
+
+    def eof_received(self) -> None:
+        self.transport.flush()  # the loop closes the connection next, also of a client that waits for its answer
 
     def on_message_begin(self) -> None:
-        self._in_head, self._heads, self._unfinished_bytes = True, self._heads + 1, 0
+        self._progressed = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._progressed = True
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._progressed = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._progressed = True
+        super().on_message_complete()

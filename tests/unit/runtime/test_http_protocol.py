@@ -48,11 +48,15 @@ async def greet(_: Any, __: Any, send: Any) -> None:
 
 def connected(app: Any) -> tuple[HttpProtocol, Connection]:
     """Return a protocol that serves the application, and its connection."""
-    connection = Connection()
-    config = uvicorn.Config(app, lifespan="off", log_config=None, server_header=False, date_header=False)
-    protocol = HttpProtocol(config, server_state=ServerState(), app_state={})
+    connection, protocol = Connection(), serving(app)
     protocol.connection_made(connection)
     return protocol, connection
+
+
+def serving(app: Any) -> HttpProtocol:
+    """Return a protocol that serves the application, without a connection."""
+    config = uvicorn.Config(app, lifespan="off", log_config=None, server_header=False, date_header=False)
+    return HttpProtocol(config, server_state=ServerState(), app_state={})
 
 
 async def settle(protocol: HttpProtocol) -> None:
@@ -82,6 +86,16 @@ async def test_what_was_written_before_the_end_is_sent() -> None:
     await settle(protocol)
     assert connection.closing
     assert b"".join(connection.written).endswith(b"\r\n\r\nhello")
+
+
+async def test_who_says_that_it_has_sent_everything_is_answered_all_the_same() -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: serving(greet), "127.0.0.1", 0)
+    async with server, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(GET)
+        writer.write_eof()
+        assert (await reader.read()).endswith(b"\r\n\r\nhello")
+        writer.close()
 
 
 async def test_nothing_is_written_to_a_connection_that_has_ended() -> None:
@@ -119,13 +133,26 @@ async def test_a_long_answer_waits_for_a_slow_reader() -> None:
     assert sent == 100
 
 
-@pytest.mark.parametrize("begin", [b"GET /", b"GET / HTTP/1.1\r\nX-Long: "], ids=["request line", "header"])
-async def test_a_head_without_end_is_refused_soon(begin: bytes) -> None:
+CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (b"GET /", b"x"),
+        (b"GET / HTTP/1.1\r\nX-Long: ", b"x"),
+        (CHUNKED + b"1\r\nx\r\n0\r\nX-Long: ", b"x"),
+        (CHUNKED + b"0\r\n", b"X: y\r\n"),
+        (CHUNKED + b"1;", b"x"),
+    ],
+    ids=["request line", "header", "trailer", "many trailers", "chunk extension"],
+)
+async def test_what_describes_a_request_without_end_is_refused_soon(begin: bytes, part: bytes) -> None:
     protocol, connection = connected(greet)
     protocol.data_received(begin)
     received = 0
     while not connection.closing:
-        protocol.data_received(b"x" * PART_BYTES)
+        protocol.data_received(part * (PART_BYTES // len(part)))
         received += PART_BYTES
         assert received < 2 * MAX_HEAD_BYTES, "nobody ended it"
     assert b"400" in b"".join(connection.written).partition(b"\r\n")[0]
@@ -144,5 +171,15 @@ async def test_a_long_body_does_not_count_for_the_head_behind_it() -> None:
     post = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (2 * MAX_HEAD_BYTES)
     protocol.data_received(post + bytes(2 * MAX_HEAD_BYTES) + GET[:5])
     protocol.data_received(GET[5:])
+    await settle(protocol)
+    assert b"".join(connection.written).count(b"\r\n\r\nhello") == 2
+
+
+async def test_a_long_body_in_small_chunks_is_no_long_head() -> None:
+    protocol, connection = connected(greet)
+    protocol.data_received(CHUNKED)
+    for _ in range(2 * MAX_HEAD_BYTES // PART_BYTES):
+        protocol.data_received(b"1\r\nx\r\n" * (PART_BYTES // 6))
+    protocol.data_received(b"0\r\n\r\n" + GET)
     await settle(protocol)
     assert b"".join(connection.written).count(b"\r\n\r\nhello") == 2
