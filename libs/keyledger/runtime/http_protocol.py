@@ -66,7 +66,8 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP over ``JoinedWrites``, with an end to what a stranger may send before any of our code is asked.
 
     uvicorn's parser collects a head without limit, and one header in time that grows by the square: 200 MB of it stood
-    still for a minute. What follows a body's chunks is read the same way. What comes by one read of the socket (256 KiB at most) is not counted: it costs no time.
+    still for a minute. What follows a body's chunks is read the same way. What comes by one read of the socket (256 KiB
+    at most) is not counted: it costs no time.
     """
 
     _progressed = False
