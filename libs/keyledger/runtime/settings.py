@@ -169,10 +169,12 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 def _has_place(url: str) -> bool:
     try:
-        urlsplit(url).port  # noqa: B018 - read to see whether it can be
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - read to see whether it can be
     except ValueError:
         return False
-    return True
+    # Another @ is in the password, or a # / ? before it is: asyncpg looks for host, port or words behind those.
+    return url.startswith("sqlite:") or url.count("@") == parts.netloc.count("@") <= 1
 
 
 def _is_known(name: str) -> bool:

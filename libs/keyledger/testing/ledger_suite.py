@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from keyledger.contracts.envelope import FIRST_PREV_HASH, Header
 from keyledger.contracts.ports import Clock
 from keyledger.eventstore.admission import CLAIM_LIFETIME_US
+from keyledger.eventstore.checking import MAX_DATA_BYTES
 from keyledger.eventstore.port import (
     Appended,
     CheckpointMoved,
@@ -390,6 +391,30 @@ class ReadSuite(LedgerFixtures):
         assert await ledger.streams("a/role/", limit=3) == ours[:3]
         assert await ledger.streams("a/role/", after="a/role/b", limit=10) == ours[2:]
         assert await ledger.streams("c/role/", limit=10) == []
+
+    async def test_a_reader_in_another_process_is_given_every_field_and_byte_in_order(
+        self, ledger: Ledger, opener: Opener, clock: SteppedClock
+    ) -> None:
+        every_byte = bytes(range(256))
+        datas = [b"", b"\0", every_byte, b"", "zażółć 🔑".encode(), every_byte * (MAX_DATA_BYTES // 256), b"\xff\0"]
+        stream = 'org_1/role/zażółć "🔑" \\'
+        for number, data in enumerate(datas):
+            event = an_event(data, type="Späteres", schema_version=2**63 - 1 - number)
+            actor = f"user_{number}" if number % 2 else None
+            await ledger.append(
+                an_append(stream, number, events=(replace(event, may_ignore=number % 3 == 0),), actor_user=actor)
+            )
+        other = await opener(clock)
+        try:
+            entries = await other.read(0, limit=100)
+            assert [row.data for row in entries] == datas
+            assert entries == (await ledger.load([stream]))[stream]
+            assert await other.read(2, limit=2) == entries[2:4]
+            assert await other.read(0, limit=1) == entries[:1]
+            assert await other.read(len(datas), limit=100) == []
+            await verify_chain(other)
+        finally:
+            await other.close()
 
     async def test_a_ledger_opened_again_goes_on(self, ledger: Ledger, opener: Opener, clock: SteppedClock) -> None:
         await ledger.append(an_append("a", idempotency=a_claim(), source_address="192.0.2.1"))

@@ -9,9 +9,9 @@ from keyledger.contracts.ports import Clock
 from keyledger.eventstore.admission import CLAIM_LIFETIME_US
 from keyledger.eventstore.migrating import migrate
 from keyledger.eventstore.opening import open_ledger
-from keyledger.eventstore.port import Ledger, LedgerNotMigrated, MalformedAppend, OutcomeUnknown
+from keyledger.eventstore.port import Ledger, LedgerNotMigrated, LedgerUnavailable, MalformedAppend, OutcomeUnknown
 from keyledger.eventstore.rows import COLUMNS
-from keyledger.eventstore.sqlite.ledger import SqliteLedger
+from keyledger.eventstore.sqlite.ledger import SqliteLedger, refuse_older
 from keyledger.eventstore.verifying import verify_chain
 from keyledger.testing.ledger_examples import SteppedClock, a_claim, an_append, together
 from keyledger.testing.ledger_suite import LedgerSuite, Opener
@@ -88,6 +88,27 @@ class TestSqliteLedger(LedgerSuite):
         assert connection is not None
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+class AsOlder:
+    """``group_concat`` as SQLite had it: the result ends at the first zero byte."""
+
+    def __init__(self) -> None:
+        self._joined = b""
+
+    def step(self, value: bytes, _: str) -> None:
+        self._joined += value
+
+    def finalize(self) -> bytes:
+        return self._joined.partition(b"\0")[0]
+
+
+def test_an_sqlite_that_would_cut_the_bytes_of_a_page_is_refused() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        refuse_older(connection)
+        connection.create_aggregate("group_concat", 2, AsOlder)
+        with pytest.raises(LedgerUnavailable, match="too old"):
+            refuse_older(connection)
 
 
 async def test_a_missing_file_is_not_made_by_opening_it(path: Path) -> None:

@@ -55,6 +55,10 @@ def test_lists_are_separated_by_commas() -> None:
         ({"KEYLEDGER_MAX_STALENESS_SECONDS": "inf"}, "KEYLEDGER_MAX_STALENESS_SECONDS"),
         ({"KEYLEDGER_INDEX_SIZE_MB": "99999999999"}, "KEYLEDGER_INDEX_SIZE_MB"),
         ({"KEYLEDGER_DATABASE_URL": "mysql://u:hunter2@db/x"}, "KEYLEDGER_DATABASE_URL"),
+        *(
+            ({"KEYLEDGER_DATABASE_URL": f"postgresql://u:{password}@db/x"}, "KEYLEDGER_DATABASE_URL")
+            for password in ("hunter2#1", "1#hunter2", "1?hunter2", "1/hunter2", "1@hunter2", "1@2:hunter2")
+        ),
         ({"KEYLEDGER_TRUSTED_PROXIES": "everybody"}, "KEYLEDGER_TRUSTED_PROXIES"),
         ({"KEYLEDGER_KAFKA_CA_FILE": "/nowhere/ca.pem"}, "KEYLEDGER_KAFKA_CA_FILE"),
         ({"KEYLEDGER_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "KEYLEDGER_KAFKA_USERNAME"),

@@ -198,10 +198,17 @@ def _open(path: Path) -> tuple[str, sqlite3.Connection]:
     reads = connect(path, synchronous="FULL")
     try:
         with failures_told():
+            refuse_older(reads)
             return _store_id(path, reads), reads
     except BaseException:
         reads.close()
         raise
+
+
+def refuse_older(connection: sqlite3.Connection) -> None:
+    """Raise LedgerUnavailable where this process's SQLite cannot give a page."""
+    if connection.execute(statements.JOINS_EVERY_BYTE).fetchone() != (1,):
+        raise LedgerUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: it ends joined bytes at a zero byte")
 
 
 def _store_id(path: Path, reads: sqlite3.Connection) -> str:
