@@ -106,7 +106,7 @@ class AsOlder:
 def test_an_sqlite_that_would_cut_the_bytes_of_a_page_is_refused() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         refuse_older(connection)
-        connection.create_aggregate("group_concat", 2, AsOlder)
+        connection.create_aggregate("group_concat", 2, AsOlder)  # type: ignore[arg-type] # mypy knows one, of int
         with pytest.raises(LedgerUnavailable, match="too old"):
             refuse_older(connection)
 
