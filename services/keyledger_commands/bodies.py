@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -212,6 +212,14 @@ class RotateKeyBody(_Closed):
         strict=True,
         description="The secret until now works on for so long, beside the new one; 0: it dies at once. At most two "
         "work at a time: one that still had a grace from an earlier rotation dies at once, whatever is asked for here",
+    )
+
+
+class RevokeQuery(_Closed):
+    """Why a key is revoked. What an owner's deactivation ends says so by itself."""
+
+    reason: Literal["unspecified", "leaked", "superseded", "no_longer_needed"] = Field(
+        default="unspecified", description="Kept for ever and shown with the revoked key", examples=["leaked"]
     )
 
 

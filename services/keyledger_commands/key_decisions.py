@@ -88,15 +88,15 @@ async def on_living(
     return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)), guards=around.guards)
 
 
-async def revocation(caller: Principal, read: Read, key_id: str, if_match: str | None) -> Decision:
+async def revocation(caller: Principal, read: Read, command: RevokeKey, if_match: str | None) -> Decision:
     """Decide on the end of a key: it needs no right to grant, and rests on the key alone.
 
     Raises:
         Problem: ``not-found``, ``precondition-failed``.
     """
-    key, stream = await _existing(caller, read, key_id)
+    key, stream = await _existing(caller, read, command.key_id)
     check_if_match(if_match, stream.version)
-    return Decision(stream=key_id, before=stream, events=_decided(key, RevokeKey(key_id)))
+    return Decision(stream=key.key_id, before=stream, events=_decided(key, command))
 
 
 async def _existing(caller: Principal, read: Read, key_id: str) -> tuple[Active, Stream]:

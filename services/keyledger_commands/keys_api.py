@@ -1,8 +1,8 @@
 """Writing API keys: create, change, rotate, disable and enable, revoke. They are listed and read by the directory."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from msgspec import UNSET
 
@@ -13,6 +13,7 @@ from keyledger.domain.keys import (
     DisableKey,
     EnableKey,
     FinishRotation,
+    RevokeKey,
     RotateKey,
     UpdateKey,
 )
@@ -20,6 +21,7 @@ from keyledger.domain.times import moment
 from keyledger.web.conditions import IfMatch
 from keyledger.web.documents import JSON
 from keyledger.web.idempotency import IdempotencyKey
+from keyledger.web.pages import refuse_repetition
 from keyledger.web.positions import PositionTokens
 from keyledger.web.resources import KeyResource
 from keyledger_commands.answering import answer
@@ -28,6 +30,7 @@ from keyledger_commands.bodies import (
     ChangeKeyBody,
     CreateKeyBody,
     EmptyBody,
+    RevokeQuery,
     RotateKeyBody,
     described,
     read_body,
@@ -208,13 +211,20 @@ class KeysApi:
         return await self._command(request, EnableKey(key_id), idempotency_key, if_match, gives=True)
 
     async def revoke(
-        self, request: Request, key_id: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
+        self,
+        request: Request,
+        key_id: str,
+        query: Annotated[RevokeQuery, Query()],
+        idempotency_key: IdempotencyKey = None,
+        if_match: IfMatch = None,
     ) -> Response:
         """End the key, for ever. It needs no right to grant: what is stolen must be stopped by whoever sees it."""
+        refuse_repetition(request)
         call = await self._writes.open(request, idempotency_key=idempotency_key, status=204)
 
         async def prepare() -> Decide:
-            return lambda caller, read: revocation(caller, read, key_id, if_match)
+            command = RevokeKey(key_id, query.reason)
+            return lambda caller, read: revocation(caller, read, command, if_match)
 
         return answer(await self._writes.carry_out(call, 204, prepare), self._positions)
 

@@ -97,7 +97,7 @@ class Routes:
 class _AuthenticatedRoute(APIRoute):
     """A route that authenticates first, so that a stranger learns nothing of what else is wrong.
 
-    Its endpoint takes the request, texts of the path, headers and a list's query. FastAPI documents them; its own way
+    Its endpoint takes the request, texts of the path, headers and the query. FastAPI documents them; its own way
     to call an endpoint, made for dependencies of any kind, takes 90 us (in a profile of a create).
     """
 

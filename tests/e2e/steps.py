@@ -157,6 +157,18 @@ def delete(world: World, by: str, name: str) -> None:
     world.request("DELETE", f"/v1/api-keys/{world.keys[name].id}", by=by)
 
 
+@step(r"WHO deletes NAME as (?P<reason>\w+)")
+def delete_with_reason(world: World, by: str, name: str, reason: str) -> None:
+    world.request("DELETE", f"/v1/api-keys/{world.keys[name].id}?reason={reason}", by=by)
+
+
+@step(r"WHO can see that NAME was revoked as (?P<reason>\w+)")
+def sees_reason(world: World, by: str, name: str, reason: str) -> None:
+    listed = world.request("GET", "/v1/api-keys?status=revoked", by=by).json()["data"]
+    reasons = {key["id"]: key["revocation_reason"] for key in listed}
+    assert reasons[world.keys[name].id] == reason
+
+
 @step(r"it is refused as (?P<code>[\w-]+)")
 def is_refused(world: World, code: str) -> None:
     assert world.last is not None

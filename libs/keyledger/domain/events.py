@@ -12,7 +12,7 @@ Environment = Literal["dev", "staging", "prod"]
 KeyType = Literal["personal", "team", "service"]
 OwnerType = Literal["user", "team", "service"]
 Activation = Literal["now", "first-use"]
-RevocationReason = Literal["unspecified", "owner_deactivated"]
+RevocationReason = Literal["unspecified", "leaked", "superseded", "no_longer_needed", "owner_deactivated"]
 Moment = Annotated[datetime, Meta(tz=True)]
 """A time that says where it is from: on the wire RFC 3339 with an offset."""
 

@@ -22,19 +22,21 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="Any string of yours. Sent again within 24 hours with the same body, the request is not repeated.",
+        description="Any string of yours. Sent again within 24 hours with the same query and body, the request is not "
+        "repeated.",
     ),
 ]
 
 
 async def claim_for(request: Request, principal: Principal, key: str | None, status: int) -> IdempotencyClaim | None:
-    """Return the claim that this request makes; None without a key. The body is judged by its bytes."""
+    """Return the claim that this request makes; None without a key. Query and body are judged by their bytes."""
     if key is None:
         return None
+    query = f"?{request.url.query}".encode() if request.url.query else b""
     scope = (principal.organization_id, principal.owner_id, request.method, request.url.path, key)
     return IdempotencyClaim(
         scope=sha256(msgspec.json.encode(scope)).digest(),
-        request_digest=sha256(await request.body()).digest(),
+        request_digest=sha256(await request.body() + query).digest(),
         status=status,
     )
 

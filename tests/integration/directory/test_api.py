@@ -185,14 +185,14 @@ class DirectoryApi:
         assert await directory.names("/v1/api-keys?status=revoked") == ["key 1"]
 
     async def test_a_revoked_key_is_found_only_by_who_may_audit(self, directory: Directory) -> None:
-        await directory.relay(directory.ledger.add(created(1)), directory.ledger.add(revoked(1)))
+        await directory.relay(directory.ledger.add(created(1)), directory.ledger.add(revoked(1, "leaked")))
         await directory.get(f"/v1/api-keys/{key_id(1)}", 404)
         assert await directory.names("/v1/api-keys") == []
         refused = await directory.get("/v1/api-keys?status=revoked", 403)
         assert "audit:read" in refused.json()["detail"]
         directory.caller = caller("api-keys:read", "audit:read")
         (key,) = (await directory.get("/v1/api-keys?status=revoked")).json()["data"]
-        assert (key["status"], key["revocation_reason"], key["version"]) == ("revoked", "unspecified", 2)
+        assert (key["status"], key["revocation_reason"], key["version"]) == ("revoked", "leaked", 2)
         await directory.get(f"/v1/api-keys/{key_id(1)}", 404)
 
     async def test_a_key_that_died_with_its_owner_is_shown_as_revoked_and_never_comes_back(

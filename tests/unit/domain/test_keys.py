@@ -258,6 +258,7 @@ def test_a_new_secret_does_not_enable_a_key() -> None:
 
 def test_a_key_is_revoked_with_a_reason() -> None:
     keys.given(CREATED).when(RevokeKey("key_a")).then(REVOKED)
+    keys.given(CREATED).when(RevokeKey("key_a", "leaked")).then(replace(REVOKED, reason="leaked"))
 
 
 @pytest.mark.parametrize(

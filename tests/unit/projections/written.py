@@ -17,6 +17,7 @@ from keyledger.domain.events import (
     KeyRotated,
     KeyRotationFinished,
     KeyUpdated,
+    RevocationReason,
     Secret,
     SecretEnd,
     TeamCreated,
@@ -74,8 +75,8 @@ def renamed(number: int, name: str) -> KeyUpdated:
     return KeyUpdated(organization_id=ORGANIZATION, key_id=key_id(number), name=name)
 
 
-def revoked(number: int) -> KeyRevoked:
-    return KeyRevoked(organization_id=ORGANIZATION, key_id=key_id(number))
+def revoked(number: int, reason: RevocationReason = "unspecified") -> KeyRevoked:
+    return KeyRevoked(organization_id=ORGANIZATION, key_id=key_id(number), reason=reason)
 
 
 def team(name: str) -> TeamCreated:
