@@ -20,7 +20,7 @@ from keyledger.domain.keys import Absent, Active, Key, LiveSecret, Revoked
 from keyledger.domain.organizations import Organization
 from keyledger.domain.people import DeactivatedUser, Nobody, ServiceAccount, Team, User, roles_of
 from keyledger.domain.permissions import Authority
-from keyledger.domain.roles import Defined
+from keyledger.domain.roles import definition_of
 from keyledger.domain.times import moment
 from keyledger.verification.fingerprint import fingerprint, fingerprint_key
 from keyledger.verification.peppers import KeyedDigest, Peppers, digest
@@ -202,7 +202,7 @@ async def _standing(key: Active, stream: Stream, read: Read) -> _Standing | None
         owner_id=key.owner_id,
         authority=Authority(
             tuple(
-                tuple(role.definition for name in layer if isinstance(role := loaded[name].role, Defined))
+                tuple(role for name in layer if (role := definition_of(loaded[name].role)) is not None)
                 for layer in layers
             )
         ),

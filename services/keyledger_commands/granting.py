@@ -1,6 +1,7 @@
 """What a key or role would be able to do, and whether the caller may hand that out."""
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from msgspec import Struct
 
@@ -8,7 +9,7 @@ from keyledger.domain.events import OwnerType
 from keyledger.domain.identifiers import is_resource_id, role_stream
 from keyledger.domain.people import DeactivatedUser, Owner, ServiceAccount, Team, User, roles_of
 from keyledger.domain.permissions import EVERYTHING, Role
-from keyledger.domain.roles import Defined
+from keyledger.domain.roles import AnyRole, Closed, Defined, Undefined, definition_of
 from keyledger.web.principal import Principal
 from keyledger.web.problems import Problem
 from keyledger_commands.streams import NEW, Read, Stream
@@ -30,13 +31,17 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     guards: dict[str, int]
     roles: dict[str, Role]
     """Those that exist of the roles that were asked for, or that the owner has, by their ids."""
-    undefined: frozenset[str]
-    """Roles that were asked for and do not exist."""
+    unavailable: dict[str, str]
+    """Why those of the roles that were asked for cannot be given to anybody that cannot, by their ids."""
 
     @property
     def owner(self) -> Owner:
         """The owner."""
         return self.owner_stream.owner
+
+    def refusals(self, pointer: str) -> list[tuple[str, str]]:
+        """Return what is wrong with a list of roles."""
+        return [(pointer, f"{why}: {role}") for role, why in self.unavailable.items()]
 
 
 async def look_around(
@@ -63,13 +68,25 @@ async def look_around(
     missing = [name for role in inherited if (name := role_stream(organization_id, role)) not in loaded]
     loaded |= await read(missing) if missing else {}
     held = {role: loaded[role_stream(organization_id, role)].role for role in (*named, *inherited)}
-    roles_there = {id_: role.definition for id_, role in held.items() if isinstance(role, Defined)}
     return Circumstances(
         owner_stream=owner_stream,
         guards={name: stream.version for name, stream in loaded.items()},
-        roles=roles_there,
-        undefined=frozenset(named).difference(roles_there),
+        roles={id_: there for id_, role in held.items() if (there := definition_of(role)) is not None},
+        unavailable={id_: why for id_ in named if (why := _why_not(held[id_])) is not None},
     )
+
+
+def _why_not(role: AnyRole) -> str | None:
+    """Return why nobody can get a role; None where somebody can."""
+    match role:
+        case Undefined():
+            return "there is no such role"
+        case Closed():
+            return "the role is being deleted"
+        case Defined():
+            return None
+        case _:
+            assert_never(role)
 
 
 def is_owner_in(organization_id: str, stream: Stream, kind: OwnerType) -> bool:

@@ -48,8 +48,8 @@ async def creation(caller: Principal, read: Read, command: CreateKey) -> Decisio
         raise refused("owner_id", f"there is no such {OWNER_WORDS[owner_type]}")
     if isinstance(around.owner, DeactivatedUser):
         raise refused("owner_id", "the user is deactivated")
-    if around.undefined:
-        raise refused("role", "there is no such role")
+    for why in around.unavailable.values():
+        raise refused("role", why)
     events = _decided(Absent(), command)
     check_grant(caller, around, [command.role])
     return Decision(stream=command.key_id, before=NEW, events=events, guards=around.guards)
@@ -82,8 +82,8 @@ async def on_living(
         return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)))
     if isinstance(around.owner, Nobody):  # of nobody's roles none could be refused
         raise Problem("not-grantable", "its owner is not there")
-    if around.undefined - {key.role}:
-        raise refused("role", "there is no such role")
+    for role in around.unavailable.keys() - {key.role}:
+        raise refused("role", around.unavailable[role])
     check_grant(caller, around, roles)
     return Decision(stream=key.key_id, before=stream, events=_decided(key, command(key)), guards=around.guards)
 

@@ -31,9 +31,8 @@ async def owner_creation(
     """
     roles = command.roles if isinstance(command, CreateUser) else ()
     around = await look_around(read, caller.organization_id, roles=roles)
-    if around.undefined:
-        missing = [("#/roles", f"there is no such role: {role}") for role in sorted(around.undefined)]
-        raise Problem("invalid-request", "see errors", errors=missing)
+    if around.unavailable:
+        raise Problem("invalid-request", "see errors", errors=around.refusals("#/roles"))
     check_grant(caller, around, roles)
     return Decision(
         stream=owner_id, before=NEW, events=decide(Nobody(), command), guards=around.guards, profile=profile

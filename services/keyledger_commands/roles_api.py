@@ -5,11 +5,12 @@ from typing import Annotated, Any, Final
 from fastapi import Query, Request
 from fastapi.responses import Response
 from msgspec import UNSET
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyledger.domain.identifiers import role_streams
 from keyledger.domain.permissions import Role
-from keyledger.domain.roles import ChangeRole, Defined, DefineRole
+from keyledger.domain.roles import ChangeRole, DefineRole, Undefined
 from keyledger.eventstore.port import Ledger
 from keyledger.web.conditions import IfMatch, etag
 from keyledger.web.cursors import Cursors
@@ -20,7 +21,7 @@ from keyledger.web.positions import PositionTokens
 from keyledger_commands.answering import AtLeast, answer, reflected
 from keyledger_commands.bodies import MERGE_PATCH, ChangeRoleBody, CreateRoleBody, described, read_body
 from keyledger_commands.caller import caller_of
-from keyledger_commands.role_decisions import change, definition, existing_role
+from keyledger_commands.role_decisions import RoleInUse, change, closing, definition, deletion, existing_role
 from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes
 from keyledger_commands.streams import Stream, Streams
 from keyledger_commands.views import RolePage, RoleResource, role_resource
@@ -75,6 +76,12 @@ class RolesApi:
             problems=(*writes, "not-found", "precondition-failed", "builtin-role"), headers=_WRITTEN,
             body=described(ChangeRoleBody, MERGE_PATCH, JSON, examples=_CHANGE_EXAMPLES),
         )  # fmt: skip
+        routes.add(
+            "DELETE", _ROLE, self.delete,
+            operation_id="deleteRole", summary="Delete a role that nobody has", tag="roles", status=204,
+            problems=(*WRITE_PROBLEMS, "not-found", "precondition-failed", "builtin-role", "role-in-use"),
+            headers=_WRITTEN,
+        )  # fmt: skip
 
     async def create(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Define a role. It may have no permission and no grant that the caller's key does not have itself."""
@@ -110,6 +117,34 @@ class RolesApi:
         written = await self._writes.carry_out(call, 200, prepare)
         return answer(written, self._positions, role_resource(written.stream).model_dump_json())
 
+    async def delete(
+        self, request: Request, role: str, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
+    ) -> Response:
+        """Delete a role that no user, no living key and no role's grants name; else the answer says what does.
+
+        It is closed first, so that nobody gets it while it is looked for. Where that is as far as it came, another
+        DELETE finishes it.
+        """
+        call = await self._writes.open(request, idempotency_key=idempotency_key, status=204)
+        step = replace(call, claim=None)  # its end alone is what the Idempotency-Key stands for
+
+        async def close() -> Decide:
+            return lambda caller, read: closing(caller, read, role, if_match)
+
+        async def prepare() -> Decide:
+            await self._writes.carry_out(step, 204, close)
+            return lambda caller, read: deletion(caller, read, role, self._ledger)
+
+        async def open_again() -> Decide:
+            return lambda caller, read: change(caller, read, ChangeRole(role=role), None)
+
+        try:
+            written = await self._writes.carry_out(call, 204, prepare)
+        except RoleInUse:
+            await self._writes.carry_out(step, 204, open_again)
+            raise
+        return answer(written, self._positions)
+
     async def read(self, request: Request, role: str, at_least: AtLeast = None) -> Response:
         """Read a role."""
         here = await reflected(self._ledger, self._positions, at_least)
@@ -132,12 +167,16 @@ class RolesApi:
             here["Link"] = next_link(request, page.next_cursor)
         return Response(page.model_dump_json(), 200, here, JSON)
 
-    async def _after(self, organization_id: str, after: str, limit: int) -> list[Stream]:
-        """Return the streams of the roles behind a role's id."""
+    async def _after(self, organization_id: str, role: str, limit: int) -> list[Stream]:
+        """Return the streams of up to ``limit`` roles behind a role's id. Deleted ones have a stream, too."""
         prefix = role_streams(organization_id)
-        names = await self._ledger.streams(prefix, after=prefix + after, limit=limit)
-        loaded = await self._streams.load(names)
-        return [loaded[name] for name in names if isinstance(loaded[name].role, Defined)]
+        found, after, more = list[Stream](), prefix + role, True
+        while more and len(found) < limit:
+            names = await self._ledger.streams(prefix, after=after, limit=limit)
+            loaded = await self._streams.load(names)
+            found += [loaded[name] for name in names if not isinstance(loaded[name].role, Undefined)]
+            after, more = names[-1] if names else after, len(names) == limit
+        return found[:limit]
 
 
 _CREATE_EXAMPLES: Final[dict[str, Any]] = {

@@ -12,7 +12,7 @@ from keyledger.contracts.envelope import Entry, Fact
 from keyledger.contracts.ports import Clock
 from keyledger.contracts.registry import UndecodableEvent, decode
 from keyledger.domain import keys, organizations, people, roles
-from keyledger.domain.events import UserDeactivated
+from keyledger.domain.events import RoleDeleted, UserDeactivated
 from keyledger.domain.keys import Key
 from keyledger.domain.organizations import AnyOrganization
 from keyledger.domain.people import DeactivatedUser, Owner
@@ -72,6 +72,12 @@ class Stream(Struct, frozen=True, dict=True):
     def role(self) -> AnyRole:
         """The role that the stream makes."""
         return roles.fold(self.events)
+
+    @cached_property
+    def life_of_role(self) -> tuple[Fact, ...]:
+        """What happened to the role that the stream makes since it was defined, after the last deletion of its like."""
+        deleted = [number for number, fact in enumerate(self.facts) if isinstance(fact.event, RoleDeleted)]
+        return self.facts[deleted[-1] + 1 :] if deleted else self.facts
 
 
 NEW: Final = Stream(0, ())

@@ -9,7 +9,7 @@ from keyledger.contracts.envelope import Header
 from keyledger.domain.events import KeyCreated, KeyRotated
 from keyledger.domain.keys import Absent, Active, Revoked
 from keyledger.domain.people import DeactivatedUser, Nobody, Owner, ServiceAccount, Team, User
-from keyledger.domain.roles import Defined, Undefined
+from keyledger.domain.roles import Closed, Defined, Undefined
 from keyledger.domain.times import moment
 from keyledger.eventstore.port import Profile
 from keyledger.web.resources import (
@@ -32,6 +32,7 @@ _EXAMPLE_ROLE: Final[dict[str, Any]] = {
     "permissions": ["agents:*", "deployments:create"],
     "grants": [],
     "builtin": False,
+    "status": "active",
     "created_at": "2026-11-24T05:47:11.204518Z",
     "updated_at": "2026-11-24T05:47:11.204518Z",
     "version": 1,
@@ -132,6 +133,9 @@ class ServiceAccountResource(BaseModel):
     version: int
 
 
+RoleStatus = Literal["active", "closed"]
+
+
 class RoleResource(BaseModel):
     """A role: what its holder may do, and which roles they may hand out. Built-in ones stay as they are."""
 
@@ -143,6 +147,10 @@ class RoleResource(BaseModel):
     permissions: list[str]
     grants: list[str]
     builtin: bool
+    status: RoleStatus = Field(
+        description="`closed`: a deletion was begun and not finished, so nobody gets the role. Delete it again to "
+        "finish, or change it to open it again"
+    )
     created_at: AwareDatetime
     updated_at: AwareDatetime
     version: int
@@ -262,19 +270,27 @@ def role_resource(stream: Stream) -> RoleResource:
     """Return the form of a role."""
     role = stream.role
     match role:
-        case Defined(definition=definition):
-            return RoleResource(
-                id=definition.id,
-                organization_id=role.organization_id,
-                name=definition.name,
-                permissions=sorted(definition.permissions),
-                grants=sorted(definition.grants),
-                builtin=role.builtin,
-                created_at=moment(stream.facts[0].header.recorded_at),
-                updated_at=moment(stream.facts[-1].header.recorded_at),
-                version=stream.version,
-            )
+        case Defined():
+            return _role(role, stream, "active")
+        case Closed(last=last):
+            return _role(last, stream, "closed")
         case Undefined():
             raise LookupError("a role that is not there has no form")
         case _:
             assert_never(role)
+
+
+def _role(role: Defined, stream: Stream, status: RoleStatus) -> RoleResource:
+    definition, life = role.definition, stream.life_of_role
+    return RoleResource(
+        id=definition.id,
+        organization_id=role.organization_id,
+        name=definition.name,
+        permissions=sorted(definition.permissions),
+        grants=sorted(definition.grants),
+        builtin=role.builtin,
+        status=status,
+        created_at=moment(life[0].header.recorded_at),
+        updated_at=moment(life[-1].header.recorded_at),
+        version=stream.version,
+    )

@@ -22,7 +22,9 @@ from keyledger.domain.events import (
     OrganizationCreated,
     OwnerType,
     RevocationReason,
+    RoleClosed,
     RoleDefined,
+    RoleDeleted,
     ServiceAccountCreated,
     TeamCreated,
     UserCreated,
@@ -128,7 +130,9 @@ class KeyDirectory:
                 return replace(user, deactivated_position=header.position, deactivations=_json(deactivations))
             case UserReactivated():
                 return _existing(row, UserRow)
-            case OrganizationCreated() | RoleDefined() | TeamCreated() | ServiceAccountCreated():
+            case OrganizationCreated() | TeamCreated() | ServiceAccountCreated():
+                raise TypeError(f"{type(event).__name__} in the stream of a key or user")
+            case RoleDefined() | RoleClosed() | RoleDeleted():
                 raise TypeError(f"{type(event).__name__} in the stream of a key or user")
             case _:
                 assert_never(event)

@@ -98,6 +98,11 @@ def change_role(world: World, by: str, role: str, permissions: str) -> None:
     world.request("PATCH", f"/v1/roles/{role}", by=by, json={"permissions": _sent(permissions)})
 
 
+@step(r"WHO deletes the role (?P<role>\w+)")
+def delete_role(world: World, by: str, role: str) -> None:
+    world.request("DELETE", f"/v1/roles/{role}", by=by)
+
+
 @step(r"WHO can see the role (?P<role>\w+) in the list of roles")
 def sees_role(world: World, by: str, role: str) -> None:
     listed = world.request("GET", "/v1/roles", by=by).json()["data"]

@@ -30,6 +30,7 @@ _TYPES: Final = (
     ProblemType("request-in-flight", 409, "A request with this Idempotency-Key is being carried out"),
     ProblemType("conflict", 409, "Someone else changed it at the same time"),
     ProblemType("role-exists", 409, "There is a role of this id"),
+    ProblemType("role-in-use", 409, "The role is in use"),
     ProblemType("builtin-role", 409, "Built-in roles stay as they are"),
     ProblemType("self-deactivation", 409, "Users cannot deactivate themselves"),
     ProblemType("precondition-failed", 412, "It is not at the version that If-Match names"),

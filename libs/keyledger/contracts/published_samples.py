@@ -23,7 +23,9 @@ from keyledger.domain.events import (
     KeyRotationFinished,
     KeyUpdated,
     OrganizationCreated,
+    RoleClosed,
     RoleDefined,
+    RoleDeleted,
     ServiceAccountCreated,
     TeamCreated,
     UserCreated,
@@ -136,7 +138,7 @@ def _stream(event: Event) -> str:
     match event:
         case OrganizationCreated():
             return event.organization_id
-        case RoleDefined():
+        case RoleDefined() | RoleClosed() | RoleDeleted():
             return role_stream(event.organization_id, event.role)
         case UserCreated() | UserDeactivated() | UserReactivated():
             return event.user_id

@@ -73,6 +73,8 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
     for struct in (
         events.OrganizationCreated,
         events.RoleDefined,
+        events.RoleClosed,
+        events.RoleDeleted,
         events.UserCreated,
         events.UserDeactivated,
         events.UserReactivated,

@@ -37,6 +37,7 @@ ROUTES: Final = (
     Route("GET", "/v1/roles", "commands", "roles:read"),
     Route("GET", "/v1/roles/{role}", "commands", "roles:read"),
     Route("PATCH", "/v1/roles/{role}", "commands", "roles:update"),
+    Route("DELETE", "/v1/roles/{role}", "commands", "roles:delete"),
     Route("POST", "/v1/users", "commands", "users:create"),
     Route("GET", "/v1/users/{user_id}", "commands", "users:read"),
     Route("POST", "/v1/users/{user_id}/deactivate", "commands", "users:deactivate"),

@@ -52,6 +52,20 @@ class RoleDefined(Struct, frozen=True, kw_only=True):
     builtin: bool = False
 
 
+class RoleClosed(Struct, frozen=True, kw_only=True):
+    """A role is being deleted: whoever has it keeps it, and nobody gets it until it is defined anew."""
+
+    organization_id: str
+    role: str
+
+
+class RoleDeleted(Struct, frozen=True, kw_only=True):
+    """A closed role that nobody had is no more. Another may be defined under its id."""
+
+    organization_id: str
+    role: str
+
+
 class UserCreated(Struct, frozen=True, kw_only=True):
     """A user, by an opaque id: people's names and addresses stand in the erasable profiles, never here."""
 
@@ -160,5 +174,6 @@ class KeyRevoked(Struct, frozen=True, kw_only=True):
 
 
 KeyEvent = KeyCreated | KeyRotated | KeyRotationFinished | KeyUpdated | KeyDisabled | KeyEnabled | KeyRevoked
+RoleEvent = RoleDefined | RoleClosed | RoleDeleted
 OwnerEvent = UserCreated | UserDeactivated | UserReactivated | TeamCreated | ServiceAccountCreated
-Event = OrganizationCreated | RoleDefined | OwnerEvent | KeyEvent
+Event = OrganizationCreated | RoleEvent | OwnerEvent | KeyEvent

@@ -1,15 +1,15 @@
-"""Roles: defined, changed. The built-in ones are defined with their organization and stay as they are."""
+"""Roles: defined, changed, closed and deleted. The built-in ones come with their organization and stay as they are."""
 
 from typing import assert_never
 
 from msgspec import UNSET, Struct, UnsetType
 
-from keyledger.domain.events import RoleDefined
+from keyledger.domain.events import RoleClosed, RoleDefined, RoleDeleted, RoleEvent
 from keyledger.domain.permissions import Role
 
 
 class Undefined(Struct, frozen=True):
-    """There is no such role."""
+    """There is no such role, or none any more."""
 
 
 class Defined(Struct, frozen=True, kw_only=True):
@@ -20,7 +20,13 @@ class Defined(Struct, frozen=True, kw_only=True):
     builtin: bool
 
 
-AnyRole = Undefined | Defined
+class Closed(Struct, frozen=True):
+    """A role that is being deleted: whoever has it keeps it, and nobody gets it. A change of it opens it again."""
+
+    last: Defined
+
+
+AnyRole = Undefined | Defined | Closed
 
 
 class DefineRole(Struct, frozen=True):
@@ -31,7 +37,7 @@ class DefineRole(Struct, frozen=True):
 
 
 class ChangeRole(Struct, frozen=True, kw_only=True):
-    """Change what is given; leave what is not."""
+    """Change what is given; leave what is not. Without anything: open the role again."""
 
     role: str
     name: str | UnsetType = UNSET
@@ -39,7 +45,19 @@ class ChangeRole(Struct, frozen=True, kw_only=True):
     grants: frozenset[str] | UnsetType = UNSET
 
 
-RoleCommand = DefineRole | ChangeRole
+class CloseRole(Struct, frozen=True):
+    """Let nobody get the role any more."""
+
+    role: str
+
+
+class DeleteRole(Struct, frozen=True):
+    """End a closed role that nobody has."""
+
+    role: str
+
+
+RoleCommand = DefineRole | ChangeRole | CloseRole | DeleteRole
 
 
 class RoleError(Exception):
@@ -58,46 +76,73 @@ class RoleNotFound(RoleError):
     """There is no such role."""
 
 
+class RoleIsOpen(RoleError):
+    """It cannot be deleted: while it is open, anybody may get it."""
+
+
 class BuiltinRoleStays(RoleError):
-    """A built-in role is the same in every organization: nobody changes it."""
+    """A built-in role is the same in every organization: nobody changes or deletes it."""
 
 
-def decide(role: AnyRole, command: RoleCommand) -> list[RoleDefined]:
+def decide(role: AnyRole, command: RoleCommand) -> list[RoleEvent]:
     """Say what happens. A command that would change nothing has no event."""
     match command:
-        case DefineRole():
-            return _define(role, command)
+        case DefineRole(organization_id=organization_id, definition=definition):
+            if not isinstance(role, Undefined):
+                raise RoleExists(definition.id)
+            return [_defined(organization_id, definition)]
         case ChangeRole():
             return _change(role, command)
+        case CloseRole():
+            return _close(role, command)
+        case DeleteRole():
+            return _delete(role, command)
         case _:
             assert_never(command)
 
 
-def _define(role: AnyRole, command: DefineRole) -> list[RoleDefined]:
-    match role:
-        case Undefined():
-            return [_defined(command.organization_id, command.definition)]
-        case Defined():
-            raise RoleExists(command.definition.id)
-        case _:
-            assert_never(role)
-
-
-def _change(role: AnyRole, command: ChangeRole) -> list[RoleDefined]:
+def _change(role: AnyRole, command: ChangeRole) -> list[RoleEvent]:
     match role:
         case Undefined():
             raise RoleNotFound(command.role)
         case Defined(builtin=True):
             raise BuiltinRoleStays(command.role)
         case Defined(definition=definition):
-            changed = changed_by(command, definition)
+            changed = _changed(definition, command)
             return [] if changed == definition else [_defined(role.organization_id, changed)]
+        case Closed(last=last):
+            return [_defined(last.organization_id, _changed(last.definition, command))]
         case _:
             assert_never(role)
 
 
-def changed_by(command: ChangeRole, definition: Role) -> Role:
-    """Return what the command makes of a definition."""
+def _close(role: AnyRole, command: CloseRole) -> list[RoleEvent]:
+    match role:
+        case Undefined():
+            raise RoleNotFound(command.role)
+        case Defined(builtin=True):
+            raise BuiltinRoleStays(command.role)
+        case Defined():
+            return [RoleClosed(organization_id=role.organization_id, role=command.role)]
+        case Closed():
+            return []
+        case _:
+            assert_never(role)
+
+
+def _delete(role: AnyRole, command: DeleteRole) -> list[RoleEvent]:
+    match role:
+        case Undefined():
+            raise RoleNotFound(command.role)
+        case Defined():
+            raise RoleIsOpen(command.role)
+        case Closed(last=last):
+            return [RoleDeleted(organization_id=last.organization_id, role=command.role)]
+        case _:
+            assert_never(role)
+
+
+def _changed(definition: Role, command: ChangeRole) -> Role:
     return Role(
         definition.id,
         definition.name if command.name is UNSET else command.name,
@@ -116,18 +161,39 @@ def _defined(organization_id: str, definition: Role) -> RoleDefined:
     )
 
 
-def evolve(role: AnyRole, event: RoleDefined) -> AnyRole:  # noqa: ARG001 - the last definition holds, whatever was before
-    """Return the role after the event."""
-    return Defined(
-        organization_id=event.organization_id,
-        definition=Role(event.role, event.name, frozenset(event.permissions), frozenset(event.grants)),
-        builtin=event.builtin,
-    )
+def evolve(role: AnyRole, event: RoleEvent) -> AnyRole:
+    """Return the role after the event. Of several definitions the last one holds, and it opens a closed role."""
+    match event:
+        case RoleDefined():
+            return Defined(
+                organization_id=event.organization_id,
+                definition=Role(event.role, event.name, frozenset(event.permissions), frozenset(event.grants)),
+                builtin=event.builtin,
+            )
+        case RoleClosed() if isinstance(role, Defined):
+            return Closed(role)
+        case RoleDeleted() if isinstance(role, Closed):
+            return Undefined()
+        case RoleClosed() | RoleDeleted():
+            raise TypeError(f"{type(event).__name__} on {type(role).__name__}: its stream is out of order")
+        case _:
+            assert_never(event)
 
 
-def fold(events: list[RoleDefined]) -> AnyRole:
+def fold(events: list[RoleEvent]) -> AnyRole:
     """Return the role that these events, all of one stream, make."""
     role: AnyRole = Undefined()
     for event in events:
         role = evolve(role, event)
     return role
+
+
+def definition_of(role: AnyRole) -> Role | None:
+    """Return what whoever has the role may do; None where it is not there."""
+    match role:
+        case Undefined():
+            return None
+        case Defined(definition=definition) | Closed(last=Defined(definition=definition)):
+            return definition
+        case _:
+            assert_never(role)

@@ -17,7 +17,10 @@ from keyledger.domain.events import (
     KeyUpdated,
     OrganizationCreated,
     OwnerEvent,
+    RoleClosed,
     RoleDefined,
+    RoleDeleted,
+    RoleEvent,
     Secret,
     ServiceAccountCreated,
     TeamCreated,
@@ -65,11 +68,8 @@ def project(row: Record | None, fact: Fact) -> Record | None:
             return _project_key(row, event, fact.header.position)
         case UserCreated() | UserDeactivated() | UserReactivated() | TeamCreated() | ServiceAccountCreated():
             return _project_owner(row, event, fact.header.position)
-        case RoleDefined():
-            _must_be(row, RoleRecord)
-            return RoleRecord(
-                event.organization_id, event.role, event.name, frozenset(event.permissions), frozenset(event.grants)
-            )
+        case RoleDefined() | RoleClosed() | RoleDeleted():
+            return _project_role(row, event)
         case OrganizationCreated():
             _must_be(row, None)
             return OrganizationRecord(event.operator)
@@ -94,6 +94,22 @@ def _project_key(row: Record | None, event: KeyEvent, position: int) -> KeyRecor
             return replace(_key(row, event.key_id), disabled=isinstance(event, KeyDisabled))
         case KeyRevoked():
             return replace(_key(row, event.key_id), revoked=True)
+        case _:
+            assert_never(event)
+
+
+def _project_role(row: Record | None, event: RoleEvent) -> RoleRecord | None:
+    match event:
+        case RoleDefined():
+            _must_be(row, RoleRecord)
+            return RoleRecord(
+                event.organization_id, event.role, event.name, frozenset(event.permissions), frozenset(event.grants)
+            )
+        case RoleClosed():  # whoever has it keeps it
+            return _role(row, event.role)
+        case RoleDeleted():
+            _role(row, event.role)
+            return None
         case _:
             assert_never(event)
 
@@ -163,6 +179,12 @@ def _updated(key: KeyRecord, event: KeyUpdated) -> KeyRecord:
 def _key(row: Record | None, key_id: str) -> KeyRecord:
     if not isinstance(row, KeyRecord):
         raise TypeError(f"an event on {key_id}, whose record is {type(row).__name__}: its stream is out of order")
+    return row
+
+
+def _role(row: Record | None, role: str) -> RoleRecord:
+    if not isinstance(row, RoleRecord):
+        raise TypeError(f"an event on role {role}, whose record is {type(row).__name__}: its stream is out of order")
     return row
 
 

@@ -3,20 +3,25 @@
 import pytest
 from msgspec.structs import replace
 
-from keyledger.domain.events import RoleDefined
+from keyledger.domain.events import RoleClosed, RoleDefined, RoleDeleted, RoleEvent
 from keyledger.domain.organizations import builtin_roles
 from keyledger.domain.permissions import Role
 from keyledger.domain.roles import (
     AnyRole,
     BuiltinRoleStays,
     ChangeRole,
+    Closed,
+    CloseRole,
     Defined,
     DefineRole,
+    DeleteRole,
     RoleCommand,
     RoleExists,
+    RoleIsOpen,
     RoleNotFound,
     Undefined,
     decide,
+    definition_of,
     evolve,
 )
 from keyledger.testing.given import Decider
@@ -25,9 +30,11 @@ DEPLOYER = Role("deployer", "Deployer", frozenset({"agents:*", "a:b"}), frozense
 DEFINED = RoleDefined(
     organization_id="org_a", role="deployer", name="Deployer", permissions=("a:b", "agents:*"), grants=("viewer",)
 )
+CLOSED = RoleClosed(organization_id="org_a", role="deployer")
+DELETED = RoleDeleted(organization_id="org_a", role="deployer")
 BUILTINS = builtin_roles("org_a")
 
-roles: Decider[AnyRole, RoleCommand, RoleDefined] = Decider(initial=Undefined(), decide=decide, evolve=evolve)
+roles: Decider[AnyRole, RoleCommand, RoleEvent] = Decider(initial=Undefined(), decide=decide, evolve=evolve)
 
 
 def test_a_role_is_defined_once() -> None:
@@ -62,3 +69,40 @@ def test_a_role_that_is_not_there_cannot_be_changed() -> None:
 def test_nobody_changes_a_builtin_role(builtin: RoleDefined) -> None:
     change = ChangeRole(role=builtin.role, name=builtin.name)
     roles.given(builtin).when(change).then_refused(BuiltinRoleStays, role=builtin.role)
+    roles.given(builtin).when(CloseRole(builtin.role)).then_refused(BuiltinRoleStays, role=builtin.role)
+
+
+def test_a_role_is_closed_before_it_is_deleted() -> None:
+    roles.given(DEFINED).when(DeleteRole("deployer")).then_refused(RoleIsOpen, role="deployer")
+    roles.given(DEFINED).when(CloseRole("deployer")).then(CLOSED)
+    roles.given(DEFINED, CLOSED).when(CloseRole("deployer")).then_nothing()
+    roles.given(DEFINED, CLOSED).when(DeleteRole("deployer")).then(DELETED)
+
+
+def test_whoever_has_a_closed_role_keeps_it() -> None:
+    closed = Closed(Defined(organization_id="org_a", definition=DEPLOYER, builtin=False))
+    roles.given(DEFINED, CLOSED).then_state(closed)
+    assert definition_of(closed) == DEPLOYER
+
+
+def test_a_change_opens_a_closed_role_even_if_it_changes_nothing() -> None:
+    roles.given(DEFINED, CLOSED).when(ChangeRole(role="deployer")).then(DEFINED)
+    roles.given(DEFINED, CLOSED, DEFINED).when(DeleteRole("deployer")).then_refused(RoleIsOpen, role="deployer")
+
+
+def test_the_id_of_a_closed_role_is_taken_and_that_of_a_deleted_one_is_free() -> None:
+    define = DefineRole("org_a", DEPLOYER)
+    roles.given(DEFINED, CLOSED).when(define).then_refused(RoleExists, role="deployer")
+    roles.given(DEFINED, CLOSED, DELETED).when(define).then(DEFINED)
+
+
+@pytest.mark.parametrize("command", [ChangeRole(role="deployer"), CloseRole("deployer"), DeleteRole("deployer")])
+@pytest.mark.parametrize("before", [(), (DEFINED, CLOSED, DELETED)])
+def test_nothing_happens_to_a_role_that_is_not_there(before: tuple[RoleEvent, ...], command: RoleCommand) -> None:
+    roles.given(*before).when(command).then_refused(RoleNotFound, role="deployer")
+
+
+@pytest.mark.parametrize("before", [(CLOSED,), (DELETED,), (DEFINED, DELETED), (DEFINED, CLOSED, CLOSED)])
+def test_what_cannot_have_happened_is_refused(before: tuple[RoleEvent, ...]) -> None:
+    with pytest.raises(TypeError, match="out of order"):
+        roles.given(*before)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyledger.domain import keys
-from keyledger.domain.events import KeyEvent, KeyRevoked, SecretEnd
-from keyledger.domain.identifiers import resource_id
+from keyledger.domain.events import KeyEvent, KeyRevoked, RoleClosed, RoleDeleted, SecretEnd
+from keyledger.domain.identifiers import resource_id, role_stream
 from tests.unit.verification.world import T0, World
 
 HOURS = st.integers(0, 20)
@@ -42,6 +42,7 @@ steps = st.one_of(
     st.tuples(st.just("metadata"), st.dictionaries(st.sampled_from("ab"), st.integers(0, 2), max_size=2)),
     st.tuples(st.just("role"), st.sampled_from(ROLES)),
     st.tuples(st.just("define"), st.sets(PERMISSIONS.filter(bool))),
+    st.tuples(st.just("end role"), st.none()),
     st.tuples(st.just("revoke"), st.none()),
     st.tuples(st.just("deactivate"), st.none()),
     st.tuples(st.just("reactivate"), st.none()),
@@ -75,9 +76,8 @@ class Model:
         if step[0] in {"deactivate", "reactivate"}:
             self._move(active=step[0] == "reactivate")
             return
-        if step[0] == "define":
-            self.allowed["custom"] = step[1]
-            self.world.facts.role(self.org, "custom", permissions=sorted(step[1]))
+        if step[0] in {"define", "end role"}:
+            self._change_role(step[1])
             return
         key_id = resource_id("key", number + 1)
         key = keys.fold(self.events[key_id])
@@ -101,6 +101,21 @@ class Model:
             case _:
                 raise AssertionError(step)
         self._collect()
+
+    def _change_role(self, permissions: set[str] | None) -> None:
+        """Define the role; without permissions close it, which takes nothing from anybody, or delete it once closed."""
+        if permissions is not None:
+            self.allowed["custom"] = permissions
+            self.world.facts.role(self.org, "custom", permissions=sorted(permissions))
+            return
+        stream = role_stream(self.org, "custom")
+        entries = [entry for entry in self.world.facts.entries if entry.header.stream == stream]
+        match entries[-1].header.type:
+            case "RoleDefined":
+                self.world.facts.append(stream, RoleClosed(organization_id=self.org, role="custom"))
+            case "RoleClosed":
+                self.world.facts.append(stream, RoleDeleted(organization_id=self.org, role="custom"))
+                self.allowed["custom"] = set()
 
     def _move(self, *, active: bool) -> None:
         """Deactivate or reactivate the user: the keys that there are, all older, never come back."""

@@ -36,6 +36,7 @@ async def test_201_with_all_that_was_asked_for_each_once(world: World) -> None:
         "permissions": ["*:read", "agents:*"],
         "grants": ["viewer"],
         "builtin": False,
+        "status": "active",
         "created_at": "2026-11-24T06:00:00Z",
         "updated_at": "2026-11-24T06:00:00Z",
         "version": 1,
