@@ -1,6 +1,6 @@
 from datetime import timedelta
 
-from keyledger.domain.events import KeyRevoked, SecretEnd
+from keyledger.domain.events import KeyRevoked, KeyRotationFinished, SecretEnd
 from keyledger.domain.permissions import Role
 from keyledger.verification.peppers import Peppers
 from keyledger.verification.token import mint
@@ -125,6 +125,19 @@ async def test_with_a_grace_both_secrets_work_until_it_ends(world: World) -> Non
     assert verifier.verify(new, inside).secret_id == second
     assert verifier.verify(old, outside).code == "invalid-credential"
     assert verifier.verify(new, outside).valid
+
+
+async def test_a_grace_that_was_ended_early_is_over(world: World) -> None:
+    org = world.facts.organization()
+    key_id, old = world.facts.key(org, world.facts.user(org))
+    first = f"{1:016x}"
+    _, new = world.facts.rotate(org, key_id, ended=[SecretEnd(id=first, ends_at=T0 + timedelta(hours=1))])
+    await world.fold()
+    assert world.verifier().verify(old, world.ask()).valid
+    world.facts.append(key_id, KeyRotationFinished(organization_id=org, key_id=key_id, ended=(first,)))
+    await world.fold()
+    assert world.verifier().verify(old, world.ask()).code == "invalid-credential"
+    assert world.verifier().verify(new, world.ask()).valid
 
 
 async def test_any_number_of_secrets_may_live(world: World) -> None:
