@@ -26,7 +26,7 @@ from keyledger.eventlog.kafka_security import KafkaSecurity
 from keyledger.eventlog.port import EventLog, LogUnavailable, Producer, Record
 from keyledger_anomalies.alerts import Publish
 from keyledger_anomalies.changelog import ChangelogLane
-from keyledger_anomalies.faust_consumer import SteadyTransport, credentials
+from keyledger_anomalies.faust_consumer import SteadyTables, SteadyTransport, credentials
 from keyledger_anomalies.table import TableEntries
 from keyledger_anomalies.tally import Tally
 from keyledger_anomalies.watchdog import watch_progress
@@ -95,6 +95,7 @@ class FaustDetector:
             stream_buffer_maxsize=BUFFERED_PAGES,
             stream_wait_empty=False,  # else it waits for ever for a record that cannot be folded
             store="memory://",
+            TableManager=SteadyTables,
             datadir=data_dir,
             table_standby_replicas=0,
             topic_partitions=topic.partitions,
@@ -113,6 +114,7 @@ class FaustDetector:
         self._lanes = list[ChangelogLane]()
         self._failed: Exception | None = None
         self._failure = asyncio.Event()
+        self._revocations = 0
         self._due: dict[int, int] = {}
         """Partition that is being read -> the offset of the record that must come next."""
         self._swept_ms: dict[int, int] = {}
@@ -151,7 +153,9 @@ class FaustDetector:
                 raise self._failed
             raise DetectorFailed(f"faust stopped: {self._app.crash_reason!r}") from self._app.crash_reason
         finally:
-            # Faust first: it stops reading, while the lanes finish what was folded.
+            if not any(end.done() for end in ends):
+                # Before Faust leaves the group: who gets the partitions must find in the table what is folded.
+                await self._on_revoked()
             await self._stop()
             for task in (starting, *ends):
                 task.cancel()
@@ -271,6 +275,7 @@ class FaustDetector:
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Write what is folded before the partitions go: the next owner must not find it missing, or get it late."""
+        self._revocations += 1
         self._due.clear()
         try:
             async with asyncio.timeout(HANDOVER_SECONDS):
@@ -283,7 +288,10 @@ class FaustDetector:
         """Hold the fetcher; Faust next resumes the partitions, returns to the committed offsets, and lets it go on."""
         consumer = self._app.consumer
         consumer.stop_flow()
+        revocations = self._revocations
         committed = await consumer.seek_to_committed() if consumer.assignment() else {}
+        if revocations != self._revocations:
+            return  # given away meanwhile: Faust goes on for all that, but what it reads now is not ours to fold
         self._due = {tp.partition: offset or 0 for tp, offset in committed.items() if tp.topic == self._topic.name}
         for partition, offset in self._due.items():
             self._lanes[partition].written = offset  # another process may have read on meanwhile

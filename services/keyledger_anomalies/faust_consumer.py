@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 import faust
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -49,6 +50,20 @@ class SteadyTransport(driver.Transport):
     def __init__(self, *args: Any, written: Callable[[], dict[TP, int]]) -> None:
         super().__init__(*args)
         self.written = written
+
+
+class SteadyTables(TableManager):
+    """Recovers a table from every entry of its changelog, also when another rebalance cuts the recovery short."""
+
+    @property
+    def changelog_queue(self) -> Any:
+        """Without a limit: what waits for room in a full queue is put into it after it was emptied for a rebalance.
+
+        The entries in between would then be taken for read, and an older state be gone on from.
+        """
+        if self._changelog_queue is None:
+            self._changelog_queue = self.app.FlowControlQueue(maxsize=0, clear_on_resume=True)
+        return self._changelog_queue
 
 
 def _message(page: list[Any]) -> Any:
