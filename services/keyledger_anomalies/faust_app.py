@@ -153,9 +153,8 @@ class FaustDetector:
                 raise self._failed
             raise DetectorFailed(f"faust stopped: {self._app.crash_reason!r}") from self._app.crash_reason
         finally:
-            if not any(end.done() for end in ends):
-                # Before Faust leaves the group: who gets the partitions must find in the table what is folded.
-                await self._on_revoked()
+            # Before Faust leaves the group: who gets the partitions must find in the table what is folded.
+            await self._on_revoked()
             await self._stop()
             for task in (starting, *ends):
                 task.cancel()
