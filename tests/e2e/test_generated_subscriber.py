@@ -35,6 +35,8 @@ def _live_through_everything(origin: str, root_key: str) -> None:
             assert answer.status_code == 201, answer.text
             return answer.json()
 
+        made("/v1/roles", id="short-lived", name="Short-lived", permissions=["agents:read"])
+        assert client.delete("/v1/roles/short-lived").status_code == 204
         user = made("/v1/users", name="Ada", roles=["developer"])
         team = made("/v1/teams", name="Payments")
         service = made("/v1/service-accounts", name="export")

@@ -12,6 +12,10 @@ MAX_HELD_BYTES: Final = 64 * 1024
 """What is written beyond it goes to the socket at once, so that a long answer is held back by a slow reader."""
 
 
+class HeadTooLong(Exception):
+    """A head that is longer than ``MAX_HEAD_BYTES``; the parser makes a 400 of it."""
+
+
 class JoinedWrites(asyncio.Transport):
     """A connection whose writes of one turn of the loop are one write to the socket, at the turn's end.
 
@@ -66,11 +70,12 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP over ``JoinedWrites``, with an end to what a stranger may send before any of our code is asked.
 
     uvicorn's parser collects a head without limit, and one header in time that grows by the square: 200 MB of it stood
-    still for a minute. What follows a body's chunks is read the same way. What comes by one read of the socket (256 KiB
-    at most) is not counted: it costs no time.
+    still for a minute. What follows a body's chunks is read the same way. A head is measured only where so much came
+    that it may be too long.
     """
 
     _progressed = False
+    _may_be_too_long = False
     _unfinished_bytes = 0
     transport: JoinedWrites
 
@@ -79,6 +84,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._progressed = False
+        self._may_be_too_long = self._unfinished_bytes + len(data) > MAX_HEAD_BYTES
         super().data_received(data)
         if self._progressed:
             self._unfinished_bytes = 0
@@ -95,6 +101,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self._may_be_too_long and self._head_bytes() > MAX_HEAD_BYTES:
+            raise HeadTooLong
         self._progressed = True
         super().on_headers_complete()
 
@@ -105,3 +113,6 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._progressed = True
         super().on_message_complete()
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
