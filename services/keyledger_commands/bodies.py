@@ -330,3 +330,7 @@ def described(form: type[BaseModel], *media_types: str, examples: Mapping[str, A
     named = {name: {"value": value} for name, value in examples.items()}
     content = {media_type: {"schema": schema, "examples": named} for media_type in media_types or (JSON,)}
     return {"requestBody": {"required": required, "content": content}}
+
+
+NOTHING: Final = described(EmptyBody, examples={"nothing": {}}, required=False)
+"""How a command without a choice is documented."""

@@ -27,6 +27,7 @@ from keyledger.web.resources import KeyResource
 from keyledger_commands.answering import answer
 from keyledger_commands.bodies import (
     MERGE_PATCH,
+    NOTHING,
     ChangeKeyBody,
     CreateKeyBody,
     EmptyBody,
@@ -37,7 +38,7 @@ from keyledger_commands.bodies import (
 )
 from keyledger_commands.issuing import Issued, Issuer
 from keyledger_commands.key_decisions import creation, on_living, owner_id_for, revocation
-from keyledger_commands.routing import WRITE_PROBLEMS, Routes
+from keyledger_commands.routing import WRITE_PROBLEMS, WRITTEN, Routes
 from keyledger_commands.views import IssuedKey, key_fields
 from keyledger_commands.writing import Decide, Writes, Written
 
@@ -47,7 +48,6 @@ _ROTATE: Final = "/v1/api-keys/{key_id}/rotate"
 _FINISH: Final = "/v1/api-keys/{key_id}/rotate/finish"
 _DISABLE: Final = "/v1/api-keys/{key_id}/disable"
 _ENABLE: Final = "/v1/api-keys/{key_id}/enable"
-_WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed")
 
 
 class KeysApi:
@@ -71,42 +71,42 @@ class KeysApi:
             "POST", _KEYS, self.create,
             operation_id="createApiKey", summary="Create an API key", tag="api-keys", status=201, answer=IssuedKey,
             problems=(*WRITE_PROBLEMS, "not-grantable", "unsupported-media-type"),
-            headers=(*_WRITTEN, "Location", "Link"),
+            headers=(*WRITTEN, "Location", "Link"),
             body=described(CreateKeyBody, examples=_CREATE_EXAMPLES),
         )  # fmt: skip
         routes.add(
             "PATCH", _KEY, self.change,
             operation_id="changeApiKey", summary="Change an API key", tag="api-keys", answer=KeyResource,
-            problems=(*_ON_ONE, "not-grantable", "unsupported-media-type"), headers=_WRITTEN,
+            problems=(*_ON_ONE, "not-grantable", "unsupported-media-type"), headers=WRITTEN,
             body=described(ChangeKeyBody, MERGE_PATCH, JSON, examples=_CHANGE_EXAMPLES),
         )  # fmt: skip
         routes.add(
             "POST", _ROTATE, self.rotate,
             operation_id="rotateApiKey", summary="Give an API key a new secret", tag="api-keys", answer=IssuedKey,
-            problems=(*_ON_ONE, "not-grantable", "unsupported-media-type"), headers=(*_WRITTEN, "Link"),
+            problems=(*_ON_ONE, "not-grantable", "unsupported-media-type"), headers=(*WRITTEN, "Link"),
             body=described(RotateKeyBody, examples=_ROTATE_EXAMPLES, required=False),
         )  # fmt: skip
         routes.add(
             "POST", _FINISH, self.finish_rotation,
             operation_id="finishApiKeyRotation", summary="End the grace of an API key's old secret now",
-            tag="api-keys", answer=KeyResource, problems=(*_ON_ONE, "unsupported-media-type"), headers=_WRITTEN,
-            body=_NOTHING,
+            tag="api-keys", answer=KeyResource, problems=(*_ON_ONE, "unsupported-media-type"), headers=WRITTEN,
+            body=NOTHING,
         )  # fmt: skip
         routes.add(
             "POST", _DISABLE, self.disable,
             operation_id="disableApiKey", summary="Disable an API key until it is enabled again",
-            tag="api-keys", answer=KeyResource, problems=(*_ON_ONE, "unsupported-media-type"), headers=_WRITTEN,
-            body=_NOTHING,
+            tag="api-keys", answer=KeyResource, problems=(*_ON_ONE, "unsupported-media-type"), headers=WRITTEN,
+            body=NOTHING,
         )  # fmt: skip
         routes.add(
             "POST", _ENABLE, self.enable,
             operation_id="enableApiKey", summary="Enable a disabled API key", tag="api-keys", answer=KeyResource,
-            problems=(*_ON_ONE, "not-grantable", "unsupported-media-type"), headers=_WRITTEN, body=_NOTHING,
+            problems=(*_ON_ONE, "not-grantable", "unsupported-media-type"), headers=WRITTEN, body=NOTHING,
         )  # fmt: skip
         routes.add(
             "DELETE", _KEY, self.revoke,
             operation_id="revokeApiKey", summary="Revoke an API key, for ever", tag="api-keys", status=204,
-            problems=_ON_ONE, headers=_WRITTEN,
+            problems=_ON_ONE, headers=WRITTEN,
         )  # fmt: skip
 
     async def create(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
@@ -280,7 +280,6 @@ _CREATE_EXAMPLES: Final[dict[str, Any]] = {
         "metadata": {"customer": "acme"},
     },
 }
-_NOTHING: Final = described(EmptyBody, examples={"nothing": {}}, required=False)
 _ROTATE_EXAMPLES: Final[dict[str, Any]] = {
     "at once": {},
     "an hour to deploy the new one": {"grace_seconds": 3600},

@@ -28,6 +28,7 @@ from keyledger.web.positions import PositionTokens
 from keyledger.web.principal import Principal
 from keyledger_commands.answering import AtLeast, answer, reflected
 from keyledger_commands.bodies import (
+    NOTHING,
     CreateServiceAccountBody,
     CreateTeamBody,
     CreateUserBody,
@@ -37,14 +38,12 @@ from keyledger_commands.bodies import (
 )
 from keyledger_commands.caller import caller_of
 from keyledger_commands.people_decisions import change_of_user, existing_owner, owner_creation
-from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes
+from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, WRITTEN, Routes
 from keyledger_commands.streams import Read, Stream, Streams
 from keyledger_commands.views import ServiceAccountResource, TeamResource, UserResource, owner_resource
 from keyledger_commands.writing import Decide, Decision, Writes
 
-_WRITTEN: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed", "Location")
-_CHANGED: Final = ("ETag", "Keyledger-Position", "Idempotency-Replayed")
-_EMPTY: Final = described(EmptyBody, examples={"nothing": {}}, required=False)
+_MADE: Final = (*WRITTEN, "Location")
 _READ: Final = ("ETag", "Keyledger-Position")
 
 
@@ -80,7 +79,7 @@ class PeopleApi:
         routes.add(
             "POST", "/v1/users", self.create_user,
             operation_id="createUser", summary="Create a user", tag="people", status=201, answer=UserResource,
-            problems=(*writes, "not-grantable"), headers=_WRITTEN,
+            problems=(*writes, "not-grantable"), headers=_MADE,
             body=described(CreateUserBody, examples={"developer": {"name": "Ada Lovelace", "role": "developer"}}),
         )  # fmt: skip
         routes.add(
@@ -91,17 +90,17 @@ class PeopleApi:
         routes.add(
             "POST", "/v1/users/{user_id}/deactivate", self.deactivate_user,
             operation_id="deactivateUser", summary="Deactivate a user: all of their personal keys are dead, for ever",
-            tag="people", answer=UserResource, problems=(*on_one, "self-deactivation"), headers=_CHANGED, body=_EMPTY,
+            tag="people", answer=UserResource, problems=(*on_one, "self-deactivation"), headers=WRITTEN, body=NOTHING,
         )  # fmt: skip
         routes.add(
             "POST", "/v1/users/{user_id}/reactivate", self.reactivate_user,
             operation_id="reactivateUser", summary="Give a user their roles again, and none of their earlier keys",
-            tag="people", answer=UserResource, problems=(*on_one, "not-grantable"), headers=_CHANGED, body=_EMPTY,
+            tag="people", answer=UserResource, problems=(*on_one, "not-grantable"), headers=WRITTEN, body=NOTHING,
         )  # fmt: skip
         routes.add(
             "POST", "/v1/teams", self.create_team,
             operation_id="createTeam", summary="Create a team", tag="people", status=201, answer=TeamResource,
-            problems=writes, headers=_WRITTEN,
+            problems=writes, headers=_MADE,
             body=described(CreateTeamBody, examples={"team": {"name": "Payments"}}),
         )  # fmt: skip
         routes.add(
@@ -112,7 +111,7 @@ class PeopleApi:
         routes.add(
             "POST", "/v1/service-accounts", self.create_service_account,
             operation_id="createServiceAccount", summary="Create a service account", tag="people", status=201,
-            answer=ServiceAccountResource, problems=writes, headers=_WRITTEN,
+            answer=ServiceAccountResource, problems=writes, headers=_MADE,
             body=described(CreateServiceAccountBody, examples={"export": {"name": "nightly export"}}),
         )  # fmt: skip
         routes.add(

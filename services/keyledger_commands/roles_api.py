@@ -22,14 +22,13 @@ from keyledger_commands.answering import AtLeast, answer, reflected
 from keyledger_commands.bodies import MERGE_PATCH, ChangeRoleBody, CreateRoleBody, described, read_body
 from keyledger_commands.caller import caller_of
 from keyledger_commands.role_decisions import RoleInUse, change, closing, definition, deletion, existing_role
-from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, Routes
+from keyledger_commands.routing import READ_PROBLEMS, WRITE_PROBLEMS, WRITTEN, Routes
 from keyledger_commands.streams import Stream, Streams
 from keyledger_commands.views import RolePage, RoleResource, role_resource
 from keyledger_commands.writing import Decide, Writes
 
 _ROLES: Final = "/v1/roles"
 _ROLE: Final = "/v1/roles/{role}"
-_WRITTEN: Final = ("ETag", POSITION_HEADER, "Idempotency-Replayed")
 _EXAMPLE_CURSOR: Final = "q1vZ0m8hT5b2dJ7wXk3LsCJkZXBsb3llciI"
 
 
@@ -57,7 +56,7 @@ class RolesApi:
         routes.add(
             "POST", _ROLES, self.create,
             operation_id="createRole", summary="Define a role", tag="roles", status=201, answer=RoleResource,
-            problems=(*writes, "role-exists"), headers=(*_WRITTEN, "Location"),
+            problems=(*writes, "role-exists"), headers=(*WRITTEN, "Location"),
             body=described(CreateRoleBody, examples=_CREATE_EXAMPLES),
         )  # fmt: skip
         routes.add(
@@ -73,14 +72,14 @@ class RolesApi:
         routes.add(
             "PATCH", _ROLE, self.change,
             operation_id="changeRole", summary="Change a role", tag="roles", answer=RoleResource,
-            problems=(*writes, "not-found", "precondition-failed", "builtin-role"), headers=_WRITTEN,
+            problems=(*writes, "not-found", "precondition-failed", "builtin-role"), headers=WRITTEN,
             body=described(ChangeRoleBody, MERGE_PATCH, JSON, examples=_CHANGE_EXAMPLES),
         )  # fmt: skip
         routes.add(
             "DELETE", _ROLE, self.delete,
             operation_id="deleteRole", summary="Delete a role that nobody has", tag="roles", status=204,
             problems=(*WRITE_PROBLEMS, "not-found", "precondition-failed", "builtin-role", "role-in-use"),
-            headers=_WRITTEN,
+            headers=WRITTEN,
         )  # fmt: skip
 
     async def create(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:

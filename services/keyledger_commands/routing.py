@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from keyledger.contracts.routes import Method, permission_for
-from keyledger.web.documents import AUTHENTICATED, BEARER, answered_headers, problem_answers
+from keyledger.web.documents import AUTHENTICATED, BEARER, POSITION_HEADER, answered_headers, problem_answers
 from keyledger_commands.authentication import LedgerAuthentication
 from keyledger_commands.caller import Caller
 
@@ -27,6 +27,9 @@ WRITE_PROBLEMS: Final = (
     "outcome-unknown",
 )
 """What every write may answer besides its own."""
+
+WRITTEN: Final = ("ETag", POSITION_HEADER, "Idempotency-Replayed")
+"""The headers of every write's answer."""
 
 READ_PROBLEMS: Final = (
     *AUTHENTICATED,
