@@ -97,7 +97,7 @@ async def serve(folder: Path, count: int, log_url: str) -> None:
     producer = await log.producer()
     await producer.send(HEADS.name, 0, [NewRecord(None, msgspec.json.encode(head))])
     running = asyncio.create_task(node.run())
-    while not node.ready:  # noqa: ASYNC110 - once, at the start
+    while not node.started:  # noqa: ASYNC110 - once, at the start
         await asyncio.sleep(0.01)
     keep_for_good()
     app = VerifyApp(

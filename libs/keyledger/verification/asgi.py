@@ -89,12 +89,12 @@ class VerifyApp:
         if verdict.code == "valid":
             body = body_of(verdict, self._position_token(verdict.position), self._time(verdict.fresh_as_of))
             return HTTP_STATUS["valid"], headers_of(body, request_id), body
-        if verdict.code == "verifier-stale" and not self._node.ready:
+        if verdict.code == "verifier-stale" and not self._node.started:
             return problem("not-ready", request_id)
         return problem(verdict.code, request_id)
 
     async def _wait(self, token: str) -> None:
-        if not self._node.ready:
+        if not self._node.started:
             raise Refused("not-ready")  # it may not know yet which ledger's tokens are good
         position = self._read_position(token)
         if position is None:

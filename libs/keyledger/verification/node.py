@@ -134,7 +134,7 @@ class VerifierNode:
         return None
 
     @property
-    def ready(self) -> bool:
+    def started(self) -> bool:
         """Whether the node is registered and has applied the ledger's head as it was found at the start.
 
         It may have become stale since.

@@ -55,7 +55,7 @@ async def test_a_node_registers_follows_answers_and_tells_of_it(kafka_bootstrap:
         await producer.send(LEDGER.name, 0, facts.records())
         head = Head(store=STORE, position=len(facts.entries), at=clock.now())
         await producer.send(HEADS.name, 0, [NewRecord(None, msgspec.json.encode(head))])
-        await until(lambda: node.ready)
+        await until(lambda: node.started)
         assert await everything(log, VERIFIERS)
         assert node.verify(token, Ask(clock.now(), source="192.0.2.1")).valid
         facts.append(key_id, KeyRevoked(organization_id=org, key_id=key_id))

@@ -43,7 +43,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     async with running(shop):
         await shop.publish()
         await shop.beat()
-        await until(lambda: shop.node.ready)
+        await until(lambda: shop.node.started)
         yield shop
 
 
@@ -114,7 +114,7 @@ async def test_401_for_a_foreign_key_is_that_of_an_unknown_one(tmp_path: Path) -
     async with running(shop):
         await shop.publish()
         await shop.beat()
-        await until(lambda: shop.node.ready)
+        await until(lambda: shop.node.started)
         assert (await shop.ask(shop.token)).status == 200
         foreign, unknown = await shop.ask(shop.foreign), await shop.ask(shop.unknown)
         assert without_request_id(foreign) == without_request_id(unknown)

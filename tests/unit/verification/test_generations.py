@@ -136,7 +136,7 @@ async def test_verdicts_come_from_the_new_generation_from_the_switch_on(tmp_path
     async with running(place):
         await place.publish()
         await place.beat()
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
         assert (await place.ask(token)).json["permissions"]
         rebuilt = built(tmp_path, Generation(1, 1))
         await commit(rebuilt, {}, expected=Checkpoint(), new=place.index.applied())

@@ -39,13 +39,13 @@ async def test_a_node_answers_only_after_its_registration_was_acknowledged(tmp_p
         await place.publish()
         await place.beat()
         await until(lambda: place.node.freshness.fresh_as_of is not None)
-        assert not place.node.ready
+        assert not place.node.started
         assert place.node.verify(token, Ask(place.clock.now())).code == "verifier-stale"
         assert (await place.ask(token)).json["code"] == "not-ready"
         at_least = [(b"keyledger-at-least", b"position-1")]
         assert (await place.ask(token, headers=at_least)).json["code"] == "not-ready"
         log.registers = True
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
         assert (await place.ask(token)).status == 200
         assert place.reports()[0].position == len(place.facts.entries)
 
@@ -58,12 +58,12 @@ async def test_a_node_is_ready_once_it_has_consumed_the_head_found_at_its_start(
     await place.beat()
     async with running(place):
         await until(lambda: place.node.freshness.admitted)
-        assert not place.node.ready
+        assert not place.node.started
         unready = place.node.unready()
         assert unready is not None
         assert "position 0" in unready
         await place.publish()
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
 
 
 async def test_a_revocation_is_refused_once_it_is_applied(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ async def test_a_revocation_is_refused_once_it_is_applied(tmp_path: Path) -> Non
     async with running(place):
         await place.publish()
         await place.beat()
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
         assert place.node.verify(token, Ask(place.clock.now())).valid
         place.facts.append(key_id, KeyRevoked(organization_id="org", key_id=key_id))
         await place.publish()
@@ -114,7 +114,7 @@ async def test_without_heads_a_node_becomes_stale_and_with_one_it_is_fresh_again
     async with running(place):
         await place.publish()
         await place.beat()
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
         assert place.node.unready() is None
         clock.microseconds += 601_000_000
         assert "fresh" in (place.node.unready() or "")
@@ -132,13 +132,13 @@ async def test_a_restarted_node_goes_on_where_it_was_and_answers_only_once_prove
     async with running(first):
         await first.publish()
         await first.beat()
-        await until(lambda: first.node.ready)
+        await until(lambda: first.node.started)
     second = Place(tmp_path, log=first.log)
     second.facts = first.facts
     assert second.node.freshness.position == len(first.facts.entries)
     await second.beat(at=second.clock.now() - 3_600_000_000)  # the last head is an hour old
     async with running(second):
-        await until(lambda: second.node.ready)
+        await until(lambda: second.node.started)
         assert second.node.runner.counts.applied == 0
         assert (await second.ask(token)).json["code"] == "verifier-stale"
         await second.beat()
@@ -157,7 +157,7 @@ async def test_a_node_told_not_to_care_accepts_no_revoked_key_while_its_index_is
     async with running(first):
         await first.publish()
         await first.beat()
-        await until(lambda: first.node.ready)
+        await until(lambda: first.node.started)
         assert (await first.ask(token)).json["code"] == "revoked"
     folder = tmp_path / ("first" if before != "no index" else "second")
     second = Place(folder, generation=2, on_stale="allow")
@@ -193,7 +193,7 @@ async def test_told_not_to_care_a_node_that_was_killed_while_its_index_was_fille
     await log.append(LEDGER.name, 0, records[-1:])
     async with running(place):
         await until(lambda: place.index.applied().position == len(records))
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
         assert (await place.ask(token)).json["code"] == "revoked"
     again = Place(tmp_path / "node", on_stale="allow")
     async with running(again):
@@ -207,7 +207,7 @@ async def test_a_node_that_has_ended_answers_for_nothing_any_more(tmp_path: Path
     async with running(place) as task:
         await place.publish()
         await place.beat()
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
         task.cancel()
         await asyncio.wait([task])
         assert place.node.verify(token, Ask(place.clock.now())).code == "verifier-stale", "nobody tells it of changes"
@@ -229,7 +229,7 @@ async def test_a_node_over_another_ledgers_index_refuses_to_follow(tmp_path: Pat
     async with running(first):
         await first.publish()
         await first.beat()
-        await until(lambda: first.node.ready)
+        await until(lambda: first.node.started)
     second = Place(tmp_path)
     second.facts = Facts(store="c" * 32)
     for number in range(1, 4):

@@ -46,7 +46,7 @@ async def test_what_is_parked_denies_the_keys_that_need_it_and_no_others(tmp_pat
     async with running(place) as task:
         await place.publish()
         await place.beat()
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
         assert (await place.ask(token)).status == 200
         plant(place.facts, STREAMS[what])
         await place.publish()
@@ -70,7 +70,7 @@ async def test_a_revocation_that_waits_behind_a_poisoned_event_lets_nobody_in(tm
     async with running(place):
         await place.publish()
         await place.beat()
-        await until(lambda: place.node.ready)
+        await until(lambda: place.node.started)
         assert (await place.ask(token)).json["code"] == "invalid-credential"
     (mark,) = place.node.runner.parked
     assert (mark.stream, mark.waiting) == (STREAMS["key"], 2)
