@@ -125,24 +125,8 @@ def detector_here(fleet: Fleet, publish: Publish, clock: Clock | None = None) ->
     )
 
 
-async def test_a_detector_that_has_not_written_when_its_partitions_go_ends_itself(fleet: Fleet) -> None:
-    """Else its table write would land after those of the next owner, and take back what that one counted."""
-    publishing = asyncio.Event()
-
-    async def never_acknowledged(_alerts: Sequence[Alert]) -> None:
-        publishing.set()
-        await asyncio.Event().wait()
-
-    await fleet.send(1, [record([attempt(n, n) for n in range(5)], number=1, offset=0, partition=1)])
-    first = asyncio.create_task(detector_here(fleet, never_acknowledged).run())
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        await publishing.wait()
-        await fleet.start()
-        with pytest.raises(DetectorFailed, match="before their entries were written"):
-            await first
-
-
-async def test_the_offset_of_what_is_folded_and_not_written_is_not_committed(fleet: Fleet) -> None:
+async def cannot_publish(fleet: Fleet) -> asyncio.Task[None]:
+    """Return a detector that runs, and waits in vain for the acknowledgement of the alerts of one burst."""
     publishing = asyncio.Event()
 
     async def never_acknowledged(_alerts: Sequence[Alert]) -> None:
@@ -153,6 +137,21 @@ async def test_the_offset_of_what_is_folded_and_not_written_is_not_committed(fle
     running = asyncio.create_task(detector_here(fleet, never_acknowledged).run())
     async with asyncio.timeout(DEADLINE_SECONDS):
         await publishing.wait()
+    return running
+
+
+async def test_a_detector_that_has_not_written_when_its_partitions_go_ends_itself(fleet: Fleet) -> None:
+    """Else its table write would land after those of the next owner, and take back what that one counted."""
+    first = await cannot_publish(fleet)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await fleet.start()
+        with pytest.raises(DetectorFailed, match="before their entries were written"):
+            await first
+
+
+async def test_the_offset_of_what_is_folded_and_not_written_is_not_committed(fleet: Fleet) -> None:
+    running = await cannot_publish(fleet)
+    async with asyncio.timeout(DEADLINE_SECONDS):
         await fleet.send(2, [record([attempt(9, 9)], number=1, offset=0, partition=2)])
         while (committed := await fleet.committed()).get(2) != 1:
             assert not running.done()
