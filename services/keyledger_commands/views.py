@@ -208,7 +208,7 @@ def key_fields(stream: Stream, now: datetime) -> dict[str, Any]:
         "revocation_reason": key.reason if isinstance(key, Revoked) else None,
         "rotated_at": None if rotated is None else moment(rotated.recorded_at),
         "secrets": [
-            SecretReference(id=live.secret.id, created_at=born[live.secret.id], ends_at=live.ends_at)
+            SecretReference(id=live.id, created_at=born[live.id], ends_at=live.ends_at)
             for live in (key.secrets if isinstance(key, Active) else ())
             if live.works_at(now)
         ],

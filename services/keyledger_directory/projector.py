@@ -1,6 +1,5 @@
 """The lines of keys and users in the directory: a fold of each one's events. What is secret never gets here."""
 
-from collections.abc import Sequence
 from typing import Final, TypeVar, assert_never
 
 import msgspec
@@ -32,7 +31,7 @@ from keyledger.domain.events import (
     UserReactivated,
 )
 from keyledger.domain.identifiers import is_resource_id
-from keyledger.domain.keys import changes_of
+from keyledger.domain.keys import changes_of, kept_by
 from keyledger.domain.times import microseconds
 
 NAME: Final = "directory"
@@ -111,17 +110,9 @@ class KeyDirectory:
 
     def project(self, row: DirectoryRow | None, fact: Fact) -> DirectoryRow:
         event = fact.event
+        if isinstance(event, KeyEvent):
+            return _project_key(row, fact.header, event)
         match event:
-            case (
-                KeyCreated()
-                | KeyRotated()
-                | KeyRotationFinished()
-                | KeyUpdated()
-                | KeyDisabled()
-                | KeyEnabled()
-                | KeyRevoked()
-            ):
-                return _project_key(row, fact.header, event)
             case UserCreated():
                 return UserRow(organization_id=event.organization_id)
             case UserDeactivated():
@@ -144,8 +135,11 @@ def _project_key(row: DirectoryRow | None, header: Header, event: KeyEvent) -> K
             return _created(header, event)
         case KeyRotated():
             key = _existing(row, KeyRow)
-            secrets = _after_rotation(decode_secrets(key.secrets), header, event)
-            return replace(key, secrets=secrets, rotated_at=header.recorded_at, updated_at=header.recorded_at)
+            kept = kept_by(
+                event, decode_secrets(key.secrets), lambda secret, at: replace(secret, ends_at=microseconds(at))
+            )
+            secrets = [SecretLine(event.secret.id, header.recorded_at), *kept]
+            return replace(key, secrets=_json(secrets), rotated_at=header.recorded_at, updated_at=header.recorded_at)
         case KeyRotationFinished():
             key = _existing(row, KeyRow)
             left = [secret for secret in decode_secrets(key.secrets) if secret.id not in event.ended]
@@ -190,13 +184,6 @@ def _created(header: Header, event: KeyCreated) -> KeyRow:
         metadata=_json(event.metadata),
         expires_at=microseconds(event.expires_at),
     )
-
-
-def _after_rotation(secrets: Sequence[SecretLine], header: Header, event: KeyRotated) -> str:
-    ends = {end.id: microseconds(end.ends_at) for end in event.ended}
-    kept = (replace(secret, ends_at=ends.get(secret.id, secret.ends_at)) for secret in secrets)
-    dead = {id_ for id_, ends_at in ends.items() if ends_at is None}
-    return _json([SecretLine(event.secret.id, header.recorded_at), *(one for one in kept if one.id not in dead)])
 
 
 def _json(told: object) -> str:

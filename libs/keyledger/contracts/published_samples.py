@@ -15,13 +15,7 @@ from keyledger.contracts.registry import EncodedEvent, encode
 from keyledger.contracts.samples import KEY_ID, ORGANIZATION_ID, SAMPLES, USER_ID
 from keyledger.domain.events import (
     Event,
-    KeyCreated,
-    KeyDisabled,
-    KeyEnabled,
-    KeyRevoked,
-    KeyRotated,
-    KeyRotationFinished,
-    KeyUpdated,
+    KeyEvent,
     OrganizationCreated,
     RoleClosed,
     RoleDefined,
@@ -80,7 +74,7 @@ Record = tuple[Headers, bytes]
 
 def published_samples() -> dict[tuple[str, int], Record]:
     """Return headers and data of one record of each form that is written today, by type and version."""
-    facts = [(encode(event), _stream(event)) for event in SAMPLES]
+    facts = [(encode(event), stream_of(event)) for event in SAMPLES]
     private = EncodedEvent("SomethingPrivate", 1, may_ignore=True, data=b"{}")
     records = {
         (encoded.type, encoded.schema_version): _fact(position, encoded, stream)
@@ -134,7 +128,10 @@ def _fact(position: int, encoded: EncodedEvent, stream: str) -> Record:
     return published_record(seal(header, encoded.data, FIRST_PREV_HASH), _STORE)
 
 
-def _stream(event: Event) -> str:
+def stream_of(event: Event) -> str:
+    """Return the name of the stream that the event belongs to."""
+    if isinstance(event, KeyEvent):
+        return event.key_id
     match event:
         case OrganizationCreated():
             return event.organization_id
@@ -146,15 +143,5 @@ def _stream(event: Event) -> str:
             return event.team_id
         case ServiceAccountCreated():
             return event.service_account_id
-        case (
-            KeyCreated()
-            | KeyRotated()
-            | KeyRotationFinished()
-            | KeyUpdated()
-            | KeyDisabled()
-            | KeyEnabled()
-            | KeyRevoked()
-        ):
-            return event.key_id
         case _:
             assert_never(event)

@@ -1,7 +1,8 @@
 """A key's life: created, rotated, changed, disabled and enabled, revoked."""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import Any, Protocol, TypeVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
@@ -34,6 +35,11 @@ class LiveSecret(Struct, frozen=True):
 
     secret: Secret
     ends_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        """Which of the key's secrets it is."""
+        return self.secret.id
 
     def works_at(self, at: datetime) -> bool:
         """Say whether it works at a moment: until its end, and not at it."""
@@ -211,7 +217,7 @@ def _create(key: Key, command: CreateKey) -> list[KeyEvent]:
 
 def _rotate(key: Active, command: RotateKey) -> list[KeyEvent]:
     """Give the newest secret its grace. Older ones end, whatever they were promised: two at a time, never more."""
-    newest, *older = (live.secret.id for live in key.secrets)
+    newest, *older = (live.id for live in key.secrets)
     grace = SecretEnd(id=newest, ends_at=command.at + timedelta(seconds=command.grace_seconds))
     return [
         KeyRotated(
@@ -225,7 +231,7 @@ def _rotate(key: Active, command: RotateKey) -> list[KeyEvent]:
 
 def _finish(key: Active) -> list[KeyEvent]:
     """End all but the newest, also what has run out by our clock: a verifier's may be behind."""
-    older = tuple(live.secret.id for live in key.secrets[1:])
+    older = tuple(live.id for live in key.secrets[1:])
     if not older:
         return []
     return [KeyRotationFinished(organization_id=key.organization_id, key_id=key.key_id, ended=older)]
@@ -287,9 +293,10 @@ def evolve(key: Key, event: KeyEvent) -> Key:
                 metadata=event.metadata,
             )
         case KeyRotated():
-            return replace(_active(key), secrets=after_rotation(_active(key).secrets, event))
+            kept = kept_by(event, _active(key).secrets, lambda live, at: replace(live, ends_at=at))
+            return replace(_active(key), secrets=(LiveSecret(event.secret), *kept))
         case KeyRotationFinished():
-            left = tuple(live for live in _active(key).secrets if live.secret.id not in event.ended)
+            left = tuple(live for live in _active(key).secrets if live.id not in event.ended)
             return replace(_active(key), secrets=left)
         case KeyUpdated():
             return replace(_active(key), **changes_of(event))
@@ -301,12 +308,22 @@ def evolve(key: Key, event: KeyEvent) -> Key:
             assert_never(event)
 
 
-def after_rotation(secrets: tuple[LiveSecret, ...], event: KeyRotated) -> tuple[LiveSecret, ...]:
-    """Return the live secrets: the new one first, then those that still have a grace."""
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+_Secret = TypeVar("_Secret", bound=_HasId)
+
+
+def kept_by(
+    event: KeyRotated, secrets: Iterable[_Secret], with_end: Callable[[_Secret, datetime], _Secret]
+) -> list[_Secret]:
+    """Return those of the secrets before a rotation that work on, each that has a grace now made by ``with_end``."""
     ends = {end.id: end.ends_at for end in event.ended}
-    kept = (replace(live, ends_at=ends.get(live.secret.id, live.ends_at)) for live in secrets)
-    dead = {id_ for id_, ends_at in ends.items() if ends_at is None}
-    return (LiveSecret(event.secret), *(live for live in kept if live.secret.id not in dead))
+    over = {id_ for id_, ends_at in ends.items() if ends_at is None}
+    left = (secret for secret in secrets if secret.id not in over)
+    return [secret if (ends_at := ends.get(secret.id)) is None else with_end(secret, ends_at) for secret in left]
 
 
 def changes_of(event: KeyUpdated) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from keyledger.domain.events import (
     UserDeactivated,
     UserReactivated,
 )
+from keyledger.domain.keys import kept_by
 from keyledger.domain.times import microseconds
 from keyledger.verification.records import (
     KeyRecord,
@@ -55,26 +56,16 @@ class VerificationProjection:
 def project(row: Record | None, fact: Fact) -> Record | None:
     """Return the record of the fact's stream after the fact."""
     event = fact.event
-    match event:
-        case (
-            KeyCreated()
-            | KeyRotated()
-            | KeyRotationFinished()
-            | KeyUpdated()
-            | KeyDisabled()
-            | KeyEnabled()
-            | KeyRevoked()
-        ):
-            return _project_key(row, event, fact.header.position)
-        case UserCreated() | UserDeactivated() | UserReactivated() | TeamCreated() | ServiceAccountCreated():
-            return _project_owner(row, event, fact.header.position)
-        case RoleDefined() | RoleClosed() | RoleDeleted():
-            return _project_role(row, event)
-        case OrganizationCreated():
-            _must_be(row, None)
-            return OrganizationRecord(event.operator)
-        case _:
-            assert_never(event)
+    if isinstance(event, KeyEvent):
+        return _project_key(row, event, fact.header.position)
+    if isinstance(event, OwnerEvent):
+        return _project_owner(row, event, fact.header.position)
+    if isinstance(event, RoleEvent):
+        return _project_role(row, event)
+    if isinstance(event, OrganizationCreated):
+        _must_be(row, None)
+        return OrganizationRecord(event.operator)
+    assert_never(event)
 
 
 def _project_key(row: Record | None, event: KeyEvent, position: int) -> KeyRecord:
@@ -84,7 +75,9 @@ def _project_key(row: Record | None, event: KeyEvent, position: int) -> KeyRecor
             return _created(event, position)
         case KeyRotated():
             key = _key(row, event.key_id)
-            return replace(key, secrets=_after_rotation(key.secrets, event))
+            # A secret that ended at once leaves no trace: whoever still sends it gets the answer of any wrong secret.
+            kept = kept_by(event, key.secrets, lambda secret, at: replace(secret, ends_at=microseconds(at)))
+            return replace(key, secrets=(_secret(event.secret), *kept))
         case KeyRotationFinished():
             key = _key(row, event.key_id)
             return replace(key, secrets=tuple(secret for secret in key.secrets if secret.id not in event.ended))
@@ -151,17 +144,6 @@ def _created(event: KeyCreated, position: int) -> KeyRecord:
 
 def _secret(secret: Secret) -> SecretRecord:
     return SecretRecord(secret.id, secret.pepper, secret.digest)
-
-
-def _after_rotation(secrets: tuple[SecretRecord, ...], event: KeyRotated) -> tuple[SecretRecord, ...]:
-    # A secret that ended at once leaves no trace: whoever still sends it gets the answer of any wrong secret.
-    ends = {end.id: end.ends_at for end in event.ended}
-    kept = (
-        replace(secret, ends_at=microseconds(ends[secret.id])) if secret.id in ends else secret
-        for secret in secrets
-        if secret.id not in ends or ends[secret.id] is not None
-    )
-    return (_secret(event.secret), *kept)
 
 
 def _updated(key: KeyRecord, event: KeyUpdated) -> KeyRecord:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from keyledger.contracts.cloudevents import private_record
 from keyledger.contracts.envelope import FIRST_PREV_HASH, Entry, Header, seal
+from keyledger.contracts.published_samples import stream_of
 from keyledger.contracts.registry import encode
 from keyledger.domain.events import (
     Event,
@@ -110,7 +111,7 @@ class Written(Struct):
     versions: dict[str, int]
 
     def add(self, event: Event, **changes: object) -> Entry:
-        stream = _stream(event)
+        stream = stream_of(event)
         position = len(self.entries) + 1
         self.versions[stream] = self.versions.get(stream, 0) + 1
         encoded = encode(event)
@@ -132,24 +133,6 @@ class Written(Struct):
         before = self.entries[-1].hash if self.entries else FIRST_PREV_HASH
         self.entries.append(seal(replace(header, **changes), encoded.data, before))
         return self.entries[-1]
-
-
-def _stream(event: Event) -> str:
-    match event:
-        case (
-            KeyCreated()
-            | KeyRotated()
-            | KeyRotationFinished()
-            | KeyUpdated()
-            | KeyDisabled()
-            | KeyEnabled()
-            | KeyRevoked()
-        ):
-            return event.key_id
-        case UserCreated() | UserDeactivated() | UserReactivated():
-            return event.user_id
-        case _:
-            return "team_1"
 
 
 def written(*events: Event) -> Written:

@@ -29,6 +29,7 @@ INSERT_ADDRESS: Final = "INSERT INTO event_addresses VALUES (?, ?, ?)"
 
 JOINS_EVERY_BYTE: Final = "SELECT CAST(group_concat(x'0001', '') AS BLOB) = x'0001'"
 """Older versions end what ``PAGE`` joins at its first zero byte."""
+
 MOVE_CHECKPOINT: Final = """
     INSERT INTO checkpoints (name, position) SELECT ?1, ?3 WHERE ?2 = 0 OR EXISTS (
         SELECT 1 FROM checkpoints WHERE name = ?1)
